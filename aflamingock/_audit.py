@@ -1,0 +1,289 @@
+"""The audit log: what it knows of the past, and how it grows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from ._events import AuditWriteEvent, Listeners
+from ._host import boot_time
+from ._lease import HeldLease
+from ._records import AuditEntry
+from ._retry import Patience
+from ._states import AuditType
+from .abc import AuditStore
+from .exceptions import AuditStoreError, SequenceConflictError, UnknownOutcomeError
+
+logger = logging.getLogger(__name__)
+
+_TAIL = 8
+_WRITE_WITHIN = 30.0
+_LOOK_AGAIN_AFTER = 0.25
+
+
+@dataclass(slots=True)
+class History:
+    """
+    What was read of a log.
+
+    :ivar sequence: the number of the last entry, 0 if there is none
+    :ivar digest: the digest of the last entry
+    :ivar epoch: the highest epoch
+    :ivar last: the last entry of each change, by its id
+    """
+
+    sequence: int = 0
+    digest: str = ""
+    epoch: int = 0
+    last: dict[str, AuditEntry] = field(default_factory=dict)
+
+    def add(self, entry: AuditEntry) -> None:
+        """Take note of the entry that follows."""
+        self.sequence, self.digest = entry.sequence, entry.digest
+        self.epoch = max(self.epoch, entry.epoch)
+        if entry.change_id is not None:
+            self.last[entry.change_id] = entry
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """Entries that somebody wants to have written, and what became of them."""
+
+    wanted: Sequence[AuditEntry]
+    written: tuple[AuditEntry, ...] = ()
+    error: Exception | None = None
+    is_done: bool = False
+
+
+class AuditLog:
+    """
+    Reads a service's log, and appends to it by compare-and-append.
+
+    An entry is written at the number after the last one that was read, and nowhere else, so that
+    the log is a fence: who has lost the lease without knowing collides with the successor's
+    entries instead of writing a second history (Lamport's and Chubby's sequencers, Temporal's
+    range ids).
+
+    Coroutines of one run append at the same time; what waits while one call is under way is
+    written together by the next (group commit).
+
+    :param patience: how to try again while the store is busy
+    """
+
+    def __init__(
+        self,
+        store: AuditStore[Any],
+        *,
+        service: str,
+        execution_id: str,
+        patience: Patience,
+        listeners: Listeners | None = None,
+    ) -> None:
+        self.service = service
+        self.history = History()
+        self._store = store
+        self._execution_id = execution_id
+        self._patience = patience
+        self._listeners = listeners or Listeners()
+        self._lease: HeldLease | None = None
+        self._turn = anyio.Lock()
+        self._waiting: list[_Ticket] = []
+
+    async def tail(self) -> Sequence[AuditEntry]:
+        """Return the last few entries, newest first, in one read."""
+        return await self._patience(lambda: self._store.last(self.service, _TAIL))
+
+    async def read(self) -> set[str]:
+        """
+        Read what the log has grown by since it was last read.
+
+        :return: the ids of the entries that were read
+        :raises LockLostError: if one of them was written under a later lease
+        """
+        async with self._turn:
+            return await self._read()
+
+    async def entry(self, sequence: int) -> AuditEntry:
+        """Return the entry with a number that was read, with its error trace."""
+        async for entry in self._store.entries(self.service, after=sequence - 1):
+            return entry
+
+        raise AuditStoreError(
+            f"Audit entry {sequence} of service {self.service!r} has disappeared from "
+            f"{self._store!r}."
+        )
+
+    def work_under(self, lease: HeldLease) -> None:
+        """Append under *lease* from now on: with its epoch, and never after its end."""
+        self._lease = lease
+
+    async def append(self, *entries: AuditEntry) -> tuple[AuditEntry, ...]:
+        """
+        Append entries one after the other; not cut off by a cancellation.
+
+        An answer that was lost is looked up: the entries have ids, and a second writing at the
+        same numbers can only be refused.
+
+        :return: the entries as they were written
+        :raises SequenceConflictError: if somebody else wrote first; the history is up to date then
+        :raises LockLostError: if the lease has ended, or another run has worked under a later one
+        """
+        ticket = _Ticket(entries)
+        self._waiting.append(ticket)
+        with anyio.CancelScope(shield=True):
+            async with self.turn():
+                if not ticket.is_done:
+                    group, self._waiting = self._waiting, []
+                    await self._write(group)
+
+        if ticket.error is not None:
+            raise ticket.error
+
+        return ticket.written
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Keep everybody else in this process from appending while the block runs."""
+        async with self._turn:
+            yield
+
+    async def append_within(self, session: Any, entry: AuditEntry) -> AuditEntry:
+        """
+        Append an entry as part of a target system's transaction; the caller has the turn.
+
+        :param session: the transaction
+        :return: the entry as it was written; :meth:`confirm` it once it is committed
+        """
+        numbered = self._number([entry])
+        await self._store.append(numbered, session=session)
+        return numbered[0]
+
+    def confirm(self, entry: AuditEntry) -> None:
+        """Take note that the transaction of *entry* was committed."""
+        self.history.add(entry)
+
+    async def _read(self) -> set[str]:
+        found: set[str] = set()
+        await self._patience(lambda: self._read_on(found))
+        return found
+
+    async def _read_on(self, found: set[str]) -> None:
+        after = self.history.sequence
+        async for entry in self._store.entries(self.service, after=after, brief=True):
+            if self._lease is not None and entry.epoch > self._lease.epoch:
+                self._lease.lose(f"was followed by epoch {entry.epoch} in the audit log")
+                raise self._lease.error()
+
+            self.history.add(entry)
+            found.add(entry.entry_id)
+
+    def _number(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
+        self._check()
+        numbered = []
+        sequence, digest = self.history.sequence, self.history.digest
+        for entry in entries:
+            sequence += 1
+            sealed = entry.sealed(
+                sequence=sequence, previous=digest, epoch=self._lease.epoch if self._lease else None
+            )
+            digest = sealed.digest
+            numbered.append(sealed)
+
+        return numbered
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    async def _write(self, group: Sequence[_Ticket]) -> None:
+        started = boot_time()
+        error: Exception | None = None
+        stands: set[str] = set()
+        numbered: list[AuditEntry] = []
+        try:
+            numbered = self._number([entry for ticket in group for entry in ticket.wanted])
+            stands = await self._write_surely(numbered)
+        except Exception as exc:  # handed to everybody whose entries were in the group
+            error = exc
+
+        _settle(group, numbered, stands, error)
+        await self._listeners.emit(
+            AuditWriteEvent(
+                service=self.service,
+                execution_id=self._execution_id,
+                count=len(numbered),
+                duration=boot_time() - started,
+                failed=any(ticket.error for ticket in group),
+            )
+        )
+
+    async def _write_surely(self, numbered: Sequence[AuditEntry]) -> set[str]:
+        started = boot_time()
+        while True:
+            try:
+                await self._patience(lambda: self._write_once(numbered), check=self._check)
+            except SequenceConflictError:
+                return await self._read()
+            except UnknownOutcomeError as exc:
+                if self._lease is None and boot_time() - started > _WRITE_WITHIN:
+                    raise
+
+                logger.warning("The answer to an append was lost, it is tried again: %s", exc)
+                await anyio.sleep(_LOOK_AGAIN_AFTER)
+            else:
+                for entry in numbered:
+                    self.history.add(entry)
+
+                return {entry.entry_id for entry in numbered}
+
+    async def _write_once(self, numbered: Sequence[AuditEntry]) -> None:
+        limit = min(_WRITE_WITHIN, self._lease.remaining) if self._lease else _WRITE_WITHIN
+        try:
+            with anyio.fail_after(limit):
+                await self._store.append(numbered)
+        except TimeoutError as exc:
+            raise UnknownOutcomeError(
+                f"{self._store!r} has not answered within {limit:.1f} s."
+            ) from exc
+
+
+def _settle(
+    group: Sequence[_Ticket],
+    numbered: Sequence[AuditEntry],
+    stands: set[str],
+    error: Exception | None,
+) -> None:
+    remaining = iter(numbered)
+    for ticket in group:
+        ticket.is_done = True
+        ticket.error = error
+        if error is not None:
+            continue
+
+        ticket.written = tuple(next(remaining) for _ in ticket.wanted)
+        for entry in ticket.written:
+            if entry.entry_id not in stands:
+                ticket.error = SequenceConflictError(entry.sequence, state=entry.state)
+                break
+
+
+def is_up_to_date(tail: Sequence[AuditEntry], digest: str | None) -> bool:
+    """
+    Say whether the last entries tell that nothing is pending for a pipeline.
+
+    :param tail: newest first
+    :param digest: the pipeline's digest, ``None`` if it has none
+    """
+    for entry in tail:
+        if entry.type is not AuditType.CHECKPOINT:
+            return False
+
+        if digest is not None and entry.checksum == digest:
+            return True
+
+    return False

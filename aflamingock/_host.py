@@ -1,0 +1,88 @@
+"""This process and its host: who it is, what time it is, and which other processes live."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def boot_time() -> float:
+    """
+    Return seconds on a clock that never steps and, on Linux, counts through suspend.
+
+    ``time.monotonic`` stands still while the machine sleeps, so a lease judged by it would seem
+    to live on after a resume (PEP 418).
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    return time.monotonic()
+
+
+def host_name() -> str:
+    """Return the name of this host."""
+    return platform.node() or "unknown"
+
+
+def user_name() -> str:
+    """Return the name of the user that runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user often has no name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def describe_process(pid: int) -> dict[str, str]:
+    """
+    Return what tells a process from every other one that ever had its id.
+
+    :param pid: a living process of this host
+    :return: boot id, PID namespace and start time; empty where the system does not tell
+    """
+    try:
+        started = _start_time(pid)
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink(_PROC / "self/ns/pid")
+    except OSError:
+        return {}
+
+    return {"boot": boot, "namespace": namespace, "started": started} if started else {}
+
+
+def is_gone(pid: int, process: Mapping[str, str]) -> bool:
+    """
+    Say whether a process of this host has surely ended.
+
+    Only for records of a store whose users all run on one host: there another boot id means an
+    earlier boot. In another PID namespace nothing can be said of a process.
+
+    :param process: what :func:`describe_process` returned in it
+    """
+    mine = describe_process(os.getpid())
+    if not mine or not process:
+        return False
+
+    if process.get("boot") != mine["boot"]:
+        return True
+
+    if process.get("namespace") != mine["namespace"]:
+        return False
+
+    return _start_time(pid) != process.get("started")
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except FileNotFoundError:
+        return None
+
+    # the name of the program, in brackets, may itself hold spaces and brackets (proc(5))
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else fields[18]

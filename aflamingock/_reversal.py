@@ -1,0 +1,123 @@
+"""Undo: a run backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from ._change import Change
+from ._context import RunContext
+from ._decision import Action, is_applied
+from ._execution import Execution
+from ._pipeline import Pipeline
+from ._plan import plan_change
+from ._report import ChangeReport, ChangeStatus, RunReport, RunStatus, StageReport
+from ._run import Run
+from ._settlement import settle
+from ._states import AuditState
+from ._survey import load
+from ._undo import plan_undo
+from .exceptions import (
+    FlamingockError,
+    LockLostError,
+    SequenceConflictError,
+    UnknownOutcomeError,
+)
+
+_TRIES = 5
+
+
+async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
+    """
+    Roll back applied changes, newest first.
+
+    :param dry_run: only report what would be rolled back; writes nothing
+    :param selection: as in :func:`plan_undo`
+    :raises RollbackFailedError: if a rollback raised; the changes after it are not reached
+    """
+    pipeline = await load(run.settings)
+    await run.log.read()
+    chosen = plan_undo(pipeline, run.log.history.last, **selection)
+    if dry_run or not chosen:
+        status = RunStatus.DRY_RUN if dry_run else RunStatus.NOTHING_TO_DO
+        return run.report(status, _grouped(pipeline, [_planned(pipeline, c) for c in chosen]))
+
+    async with AsyncExitStack() as stack:
+        await run.open_targets(stack)
+        lease = await stack.enter_async_context(run.lock.hold(above=run.log.history.epoch))
+        assert lease is not None
+        context = run.context(lease)
+        await run.log.read()
+        chosen = plan_undo(pipeline, run.log.history.last, **selection)
+        undone = [
+            (change, Execution(context, change, _stage_of(pipeline, change))) for change in chosen
+        ]
+        try:
+            for change, execution in undone:
+                await _undo_surely(context, change, execution)
+        except FlamingockError as exc:
+            exc.report = run.report(RunStatus.FAILED, _reports(pipeline, undone))
+            raise
+
+        return run.report(RunStatus.SUCCESS, _reports(pipeline, undone))
+
+
+async def _undo_surely(run: RunContext, change: Change, execution: Execution) -> None:
+    for _ in range(_TRIES):
+        try:
+            return await execution.undo()
+        except SequenceConflictError as exc:
+            run.lease.check()
+            if exc.state is not AuditState.ROLLBACK_STARTED:
+                raise _beaten(run) from exc
+        except UnknownOutcomeError:
+            await run.log.read()
+
+        if await _is_undone(run, change, execution.stage):
+            execution.status = ChangeStatus.ROLLED_BACK
+            return None
+
+    raise _beaten(run)
+
+
+async def _is_undone(run: RunContext, change: Change, stage: str) -> bool:
+    planned = plan_change(change, run.log.history.last[change.id])
+    if planned.action is Action.RESOLVE_MARKER:
+        return await settle(run, planned, stage) is Action.APPLY
+
+    return not is_applied(run.log.history.last[change.id])
+
+
+def _beaten(run: RunContext) -> LockLostError:
+    return LockLostError(
+        f"Another run of service {run.origin.service!r} has written to the audit log since this "
+        "one read it. The undo has stopped; start again to go on."
+    )
+
+
+def _planned(pipeline: Pipeline, change: Change) -> ChangeReport:
+    return ChangeReport(
+        change_id=change.id,
+        stage=_stage_of(pipeline, change),
+        author=change.author,
+        target_system=change.target_system,
+        file=change.file,
+        status=ChangeStatus.WOULD_ROLL_BACK,
+    )
+
+
+def _reports(pipeline: Pipeline, undone: Sequence[tuple[Change, Execution]]) -> list[StageReport]:
+    return _grouped(pipeline, [execution.report() for _, execution in undone])
+
+
+def _grouped(pipeline: Pipeline, reports: Sequence[ChangeReport]) -> list[StageReport]:
+    stages = (
+        StageReport(name=stage.name, changes=tuple(r for r in reports if r.stage == stage.name))
+        for stage in pipeline.stages
+    )
+    return [stage for stage in stages if stage.changes]
+
+
+def _stage_of(pipeline: Pipeline, change: Change) -> str:
+    return next(stage.name for stage in pipeline.stages if change in stage.changes)

@@ -1,0 +1,71 @@
+"""What there is to run: the pipeline as it stands in the code, and whether it fits the past."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+
+from ._discovery import pipeline_digest, read_pipeline
+from ._pipeline import Pipeline
+from ._plan import Plan
+from ._settings import Settings
+from .exceptions import ConfigurationError, DriftError, OutOfOrderError
+
+
+async def digest_of(settings: Settings) -> str | None:
+    """
+    Return the digest of the pipeline and its settings, without importing a change.
+
+    :return: ``None`` if the code of a change has no source
+    """
+    return await anyio.to_thread.run_sync(
+        lambda: pipeline_digest(settings.stages, settings=settings.of_digest())
+    )
+
+
+async def load(settings: Settings) -> Pipeline:
+    """
+    Import the changes and find all their faults.
+
+    :raises ConfigurationError: that lists every fault
+    """
+    if not settings.stages:
+        raise ConfigurationError("There are no changes: pass changes= or stages=.")
+
+    return await anyio.to_thread.run_sync(_load, settings)
+
+
+def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
+    """
+    Hold a plan against the settings for drift and order.
+
+    :return: sentences for what is tolerated
+    :raises DriftError: if an applied change was edited and that is an error
+    :raises OutOfOrderError: if a change was inserted before applied ones, likewise
+    """
+    drifted = plan.drifted if settings.on_drift == "error" else ()
+    inserted = plan.out_of_order if settings.on_out_of_order == "error" else ()
+    if drifted:
+        raise DriftError(drifted + inserted)
+
+    if inserted:
+        raise OutOfOrderError(inserted)
+
+    return (
+        *plan.warnings,
+        *(plan.drifted if settings.on_drift == "warn" else ()),
+        *(plan.out_of_order if settings.on_out_of_order == "warn" else ()),
+    )
+
+
+def _load(settings: Settings) -> Pipeline:
+    known = {id for id in settings.targets if id is not None}
+    pipeline, faults = read_pipeline(settings.stages, profiles=settings.profiles, targets=known)
+    for change in pipeline.changes():
+        target = settings.targets.get(change.target_system)
+        if target is not None:
+            faults.extend(settings.injector.faults(change, target.offers()))
+
+    if faults:
+        raise ConfigurationError.joining(faults)
+
+    return pipeline

@@ -1,0 +1,88 @@
+"""Which changes to undo. A pure function of the pipeline and the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from ._change import Change
+from ._decision import is_applied
+from ._pipeline import Pipeline
+from ._records import AuditEntry
+from .exceptions import ConfigurationError
+
+
+def plan_undo(
+    pipeline: Pipeline,
+    last: Mapping[str, AuditEntry],
+    *,
+    count: int | None = None,
+    to: str | None = None,
+    since: datetime | None = None,
+    change_id: str | None = None,
+) -> tuple[Change, ...]:
+    """
+    Choose the changes to undo, newest first.
+
+    :param count: the last so many applied changes
+    :param to: all that were applied after this change
+    :param since: all that were applied at this time or later
+    :param change_id: this change alone
+    :raises ConfigurationError: if one of them cannot be undone; names every such change
+    """
+    applied = sorted(
+        (entry for entry in last.values() if is_applied(entry)), key=lambda entry: -entry.sequence
+    )
+    if count is not None:
+        chosen = applied[:count]
+    elif since is not None:
+        chosen = [entry for entry in applied if entry.created_at >= since]
+    else:
+        named = _applied_entry(last, to or change_id or "")
+        chosen = [named] if change_id else [e for e in applied if e.sequence > named.sequence]
+
+    ids = [entry.change_id or "" for entry in chosen]
+    faults = list(_undo_faults(pipeline, last, ids))
+    if faults:
+        raise ConfigurationError.joining(faults)
+
+    return tuple(change for id in ids if (change := pipeline.find(id)) is not None)
+
+
+def _applied_entry(last: Mapping[str, AuditEntry], id: str) -> AuditEntry:
+    entry = last.get(id)
+    if entry is None or not is_applied(entry):
+        state = f"its state is {entry.state}" if entry else "the audit log does not know it"
+        raise ConfigurationError(
+            f"Change {id!r} is not applied ({state}). See 'aflamingock audit list'."
+        )
+
+    return entry
+
+
+def _undo_faults(
+    pipeline: Pipeline, last: Mapping[str, AuditEntry], ids: Sequence[str]
+) -> Iterator[ConfigurationError]:
+    chosen = set(ids)
+    for id in ids:
+        change = pipeline.find(id)
+        if change is None:
+            yield ConfigurationError(
+                f"Change {id!r} cannot be undone: it is gone from the code, or left out by the "
+                "profiles."
+            )
+        elif not change.has_rollback:
+            yield ConfigurationError(
+                f"Change {id!r} cannot be undone: {change.invoked_class} has no rollback. Write "
+                "one, or choose other changes.",
+                file=change.file,
+                line=change.line,
+            )
+
+    for change in pipeline.changes():
+        needed = chosen & set(change.depends_on)
+        if needed and change.id not in chosen and is_applied(last.get(change.id)):
+            yield ConfigurationError(
+                f"Change {min(needed)!r} cannot be undone alone: the applied change "
+                f"{change.id!r} depends on it. Undo that one first."
+            )

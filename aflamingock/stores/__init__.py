@@ -1,0 +1,1 @@
+"""The audit stores, a module for each kind of database."""

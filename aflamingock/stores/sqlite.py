@@ -1,0 +1,272 @@
+"""The audit store in a SQLite file: the embedded default, for the processes of one host."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+from .._records import AuditEntry, Issue, Record
+from .._states import AuditState
+from ..abc import AuditStore, TargetSystem
+from ..exceptions import SequenceConflictError
+from ..targets._sqlite import SQLiteFile, check_names, require_transaction
+from ..targets.sqlite import SQLiteTargetSystem
+from ._sqlite import MissingTableError, SQLiteDatabase, refuse_network_file_system
+
+_READ_BATCH = 200
+_WRITE_BATCH = 500
+
+_MILLISECONDS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+_ENTRY = AuditEntry(service="", state=AuditState.STARTED, execution_id="").to_document()
+_COLUMNS = tuple(_ENTRY)
+_BRIEF_COLUMNS = tuple(column for column in _COLUMNS if column != "errorTrace")
+_ISSUE_COLUMNS = (
+    "service",
+    "issueId",
+    "changeId",
+    "state",
+    "targetSystemId",
+    "error",
+    "createdAt",
+    "status",
+    "resolvedAt",
+    "resolvedBy",
+    "resolution",
+    "reason",
+)
+
+
+class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
+    """
+    Keeps the log in a file, and the leases in a second one beside it, ``<path>.lease``.
+
+    So the lease can be renewed while a change's transaction holds the first. A new file is in
+    WAL mode; one that has tables already keeps its mode.
+
+    :param path: the file; its folder must exist, on a local disk
+    :param audit_repository_name: the table of the log
+    :param lock_repository_name: the table of the records
+    :param issue_repository_name: the table of the issues
+    :raises ConfigurationError: if *path* is no path of a file, or a name is no name
+    """
+
+    exclusive_transactions = True
+    single_host = True
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        audit_repository_name: str = "flamingockAuditLog",
+        lock_repository_name: str = "flamingockLock",
+        issue_repository_name: str = "flamingockIssues",
+    ) -> None:
+        super().__init__()
+        names = (audit_repository_name, lock_repository_name, issue_repository_name)
+        check_names(*names)
+        self._names = names
+        self._log_table, self._lock_table, self._issue_table = (f'"{name}"' for name in names)
+        self._use(SQLiteFile(path))
+
+    @classmethod
+    def from_target_system(cls, target: SQLiteTargetSystem, **names: str) -> Self:
+        """
+        Return a store in the file of *target*, on a connection of its own.
+
+        :param names: the names of the repositories, as for the class
+        """
+        store = cls(target.file.given, **names)
+        check_names(*store._names, target.marker_repository_name)
+        store._use(target.file)
+        return store
+
+    def _use(self, file: SQLiteFile) -> None:
+        self._file = file
+        self._log = SQLiteDatabase(file)
+        self._lease = SQLiteDatabase(file, ".lease")
+
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self._log)
+        await stack.enter_async_context(self._lease)
+
+    async def create(self) -> None:
+        """
+        Create both files and the tables that are missing.
+
+        :raises AuditStoreConnectionError: if the file cannot be a database
+        :raises AuditStorePermissionError: if it cannot be written
+        :raises AuditStoreError: if it lies on a network file system
+        :raises SystemBusyError: if others hold it for too long
+        """
+        await refuse_network_file_system(self._log.path)
+        await self._log.create(self._log_schema())
+        await self._lease.create(self._lease_schema())
+
+    def _log_schema(self) -> Iterable[str]:
+        audit, _, issue = self._names
+        types = {name: "INTEGER" if isinstance(_ENTRY[name], int) else "TEXT" for name in _COLUMNS}
+        keys = "PRIMARY KEY (service, sequence), UNIQUE (entryId)"
+        yield _create_table(self._log_table, types, keys)
+        yield _create_index(f'"{audit}_change"', self._log_table, "service, changeId")
+        yield _create_table(
+            self._issue_table,
+            dict.fromkeys(_ISSUE_COLUMNS, "TEXT"),
+            "PRIMARY KEY (service, issueId)",
+        )
+        yield _create_index(f'"{issue}_status"', self._issue_table, "createdAt, status")
+
+    def _lease_schema(self) -> Iterable[str]:
+        types = {"recordKey": "TEXT", "token": "TEXT", "value": "TEXT", "writtenAt": "INTEGER"}
+        yield _create_table(self._lock_table, types, "PRIMARY KEY (recordKey)")
+
+    async def last(self, service: str, count: int) -> Sequence[AuditEntry]:
+        """Return the last entries of a service, newest first, in one read."""
+        rows = await self._log.rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM {self._log_table} WHERE service = ? "
+            "ORDER BY sequence DESC LIMIT ?",
+            (service, count),
+        )
+        return [_entry(_COLUMNS, row) for row in rows]
+
+    async def entries(
+        self, service: str, *, after: int = 0, brief: bool = False
+    ) -> AsyncIterator[AuditEntry]:
+        """Yield the entries of a service in the order of their numbers, read in batches."""
+        columns = _BRIEF_COLUMNS if brief else _COLUMNS
+        statement = (
+            f"SELECT {', '.join(columns)} FROM {self._log_table} "
+            "WHERE service = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+        )
+        while rows := await self._log.rows(statement, (service, after, _READ_BATCH)):
+            for row in rows:
+                entry = _entry(columns, row)
+                yield entry
+
+            after = entry.sequence
+            if len(rows) < _READ_BATCH:
+                return
+
+    async def append(
+        self, entries: Sequence[AuditEntry], *, session: aiosqlite.Connection | None = None
+    ) -> None:
+        """
+        Insert entries in one statement (a batch above 500 in several, in order).
+
+        :param session: write within this transaction of a target system, as part of it
+        :raises SequenceConflictError: if one of the numbers is taken
+        """
+        if session is not None:
+            require_transaction(session, self._file)
+
+        for start in range(0, len(entries), _WRITE_BATCH):
+            batch = entries[start : start + _WRITE_BATCH]
+            values = [value for entry in batch for value in entry.to_document().values()]
+            try:
+                await self._log.write(_insert(self._log_table, len(batch)), values, session=session)
+            except sqlite3.IntegrityError as exc:
+                raise SequenceConflictError(batch[0].sequence, state=batch[0].state) from exc
+
+    async def read_record(self, key: str) -> Record | None:
+        """Return the record last written under *key*, with its age by the database's clock."""
+        rows = await self._lease.rows(
+            f"SELECT token, value, max(0, {_MILLISECONDS} - writtenAt) / 1000.0 "
+            f"FROM {self._lock_table} WHERE recordKey = ?",
+            (key,),
+        )
+        for token, value, age in rows:
+            return Record(key=key, token=token, value=json.loads(value), age=age)
+
+        return None
+
+    async def swap_record(self, current: Record | None, new: Record) -> bool:
+        """Write the record *new* if *current* still stands; creates what is missing for it."""
+        try:
+            return await self._swap(current, new)
+        except MissingTableError:
+            if current is not None:
+                return False
+
+        await self._lease.create(self._lease_schema())
+        return await self._swap(current, new)
+
+    async def _swap(self, current: Record | None, new: Record) -> bool:
+        value = json.dumps(dict(new.value))
+        if current is None:
+            written = await self._lease.write(
+                f"INSERT INTO {self._lock_table} (recordKey, token, value, writtenAt) "
+                f"VALUES (?, ?, ?, {_MILLISECONDS}) ON CONFLICT (recordKey) DO NOTHING",
+                (new.key, new.token, value),
+            )
+            return written > 0
+
+        written = await self._lease.write(
+            f"UPDATE {self._lock_table} SET token = ?, value = ?, writtenAt = {_MILLISECONDS} "
+            "WHERE recordKey = ? AND token = ?",
+            (new.token, value, new.key, current.token),
+        )
+        return written > 0
+
+    async def save_issue(self, issue: Issue) -> None:
+        """Insert the issue, or replace the one of the same service and id."""
+        document = issue.to_document()
+        await self._log.write(
+            f"INSERT OR REPLACE INTO {self._issue_table} ({', '.join(_ISSUE_COLUMNS)}) "
+            f"VALUES ({', '.join('?' * len(_ISSUE_COLUMNS))})",
+            [document[column] for column in _ISSUE_COLUMNS],
+        )
+
+    async def issues(self, service: str) -> Sequence[Issue]:
+        """Return the kept issues of a service, oldest first."""
+        rows = await self._log.rows(
+            f"SELECT {', '.join(_ISSUE_COLUMNS)} FROM {self._issue_table} WHERE service = ? "
+            "ORDER BY createdAt, issueId",
+            (service,),
+        )
+        return [Issue.from_document(dict(zip(_ISSUE_COLUMNS, row, strict=True))) for row in rows]
+
+    @asynccontextmanager
+    async def open_side_channel(self) -> AsyncIterator[AuditStore[Any]]:
+        """Open another store on the same files, and close it at the end."""
+        audit, lock, issue = self._names
+        store = SQLiteAuditStore(
+            self._log.path,
+            audit_repository_name=audit,
+            lock_repository_name=lock,
+            issue_repository_name=issue,
+        )
+        async with store:
+            yield store
+
+    def shares(self, target: TargetSystem) -> bool:
+        """Say whether *target* is the same file, by whatever link."""
+        return isinstance(target, SQLiteTargetSystem) and self._file.is_same(target.file)
+
+    def __repr__(self) -> str:
+        """Return the class and the path."""
+        return f"{type(self).__name__}({self._file.given!r})"
+
+
+def _entry(columns: Sequence[str], row: sqlite3.Row) -> AuditEntry:
+    return AuditEntry.from_document(dict(zip(columns, row, strict=True)))
+
+
+@lru_cache(maxsize=32)
+def _insert(table: str, rows: int) -> str:
+    values = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"INSERT INTO {table} ({', '.join(_COLUMNS)}) VALUES {', '.join([values] * rows)}"
+
+
+def _create_table(table: str, types: Mapping[str, str], keys: str) -> str:
+    columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
+    return f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {keys})"
+
+
+def _create_index(name: str, table: str, columns: str) -> str:
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})"

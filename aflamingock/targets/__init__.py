@@ -1,0 +1,1 @@
+"""The target systems, a module for each kind."""

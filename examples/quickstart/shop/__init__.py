@@ -1,0 +1,1 @@
+"""A small shop: FastAPI, SQLite, and changes that run before the first request."""

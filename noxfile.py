@@ -1,0 +1,90 @@
+"""Everything that is done to the project; people and CI run the same sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = ".[cli,starlette]"
+
+
+def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
+    packages = {p for group in groups for p in nox.project.dependency_groups(PROJECT, group)}
+    session.install(*(["-e"] if editable else []), EXTRAS, *sorted(packages))
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Show the main job: a FastAPI service whose changes are applied before it serves."""
+    _install(session, "quickstart")
+    session.run("python", "examples/quickstart/demo.py", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and the floors of the house."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, and that everything public has one."""
+    _install(session, "types")
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "aflamingock", "--ignoreexternal")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test, with coverage."""
+    _install(session, "test", editable=True)
+    session.run("pytest", "-n", "2", "--cov", "--cov-report=term", *session.posargs)
+
+
+@nox.session
+def tests_core(session: nox.Session) -> None:
+    """Run the tests that start no processes."""
+    _install(session, "test", editable=True)
+    session.run("pytest", "-n", "2", "-m", "not processes", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example to its end."""
+    _install(session, "test")
+    for demo in sorted(Path("examples").glob("*/demo.py")):
+        session.run("python", str(demo))
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel from the sdist, and try it without the checkout at hand."""
+    session.install(*nox.project.dependency_groups(PROJECT, "package"))
+    built = Path(session.create_tmp()).resolve() / "dist"
+    for old in built.glob("aflamingock-*"):
+        old.unlink()
+
+    session.run("python", "-m", "build", "--outdir", str(built))
+    (wheel,) = built.glob("*.whl")
+    session.chdir(built)
+    session.install(str(wheel))
+    session.run("python", "-c", "import aflamingock")
+    session.run("aflamingock", "--version", success_codes=[2])  # says how to install the extra
+    session.install(f"{wheel}[cli,starlette]")
+    session.run("aflamingock", "--version")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print what the engine costs, as ratios measured in one run."""
+    session.install(EXTRAS)
+    session.run("python", "tests/bench.py", *session.posargs)

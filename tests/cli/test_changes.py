@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from .conftest import FAILS, Project
+
+
+class Terminal(io.StringIO):
+    """An input that a person types into."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_apply_reports_what_it_has_applied(project: Project) -> None:
+    project.write(1, "create-users")
+    project.write(2, "fill-users")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 0
+    assert project.effects == ["create-users", "fill-users"]
+    lines = [line.split("\t") for line in outcome.out.splitlines()]
+    assert lines[0][:3] == ["STAGE", "CHANGE", "STATUS"]
+    assert [line[1:3] for line in lines[1:3]] == [
+        ["create-users", "APPLIED"],
+        ["fill-users", "APPLIED"],
+    ]
+    assert lines[3][0].startswith("Success: 2 applied in ")
+    assert "create-users: applied in" in outcome.err
+
+
+def test_a_second_apply_finds_nothing_to_do(project: Project) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 0
+    assert outcome.out.startswith("Nothing to do")
+    assert project.effects == ["create-users"]
+
+
+def test_apply_as_json_is_one_document_and_no_progress(project: Project) -> None:
+    project.write(1, "create-users", execute='print("noise")')
+
+    outcome = project.call("apply", "--json")
+
+    assert outcome.code == 0
+    assert outcome.document["status"] == "SUCCESS"
+    assert outcome.document["stages"][0]["changes"][0]["changeId"] == "create-users"
+    assert outcome.err == "noise\n"
+
+
+def test_a_failing_change_is_named_with_its_file_and_error(project: Project) -> None:
+    project.write(1, "create-users")
+    project.write(2, "tell-broker", execute=FAILS)
+    project.write(3, "fill-users")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 1
+    for told in ("tell-broker", "_0002__tell_broker.py", "the broker said no"):
+        assert told in outcome.err
+
+    rows = {line.split("\t")[1]: line for line in outcome.out.splitlines() if "\t" in line}
+    assert "the broker said no" in rows["tell-broker"]
+    assert "_0002__tell_broker.py" in rows["tell-broker"]
+    assert rows["fill-users"].split("\t")[2] == "NOT_REACHED"
+    assert project.effects == ["create-users", "-tell-broker"]
+    assert "Traceback" not in outcome.err
+
+
+def test_a_failing_change_is_told_as_json(project: Project) -> None:
+    project.write(1, "tell-broker", execute=FAILS)
+    project.write(2, "fill-users")
+
+    outcome = project.call("apply", "--json")
+
+    assert outcome.code == 1
+    error = outcome.document["error"]
+    assert error["type"] == "ChangeFailedError"
+    assert error["exitCode"] == 1
+    for told in ("tell-broker", "_0001__tell_broker.py", "the broker said no"):
+        assert told in error["message"]
+
+    failed, later = error["report"]["stages"][0]["changes"]
+    assert failed["error"] == "ValueError: the broker said no"
+    assert later["status"] == "NOT_REACHED"
+
+
+def test_verbose_shows_the_traceback_of_what_failed(project: Project) -> None:
+    project.write(1, "tell-broker", execute=FAILS)
+
+    outcome = project.call("apply", "-v")
+
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+    assert 'raise ValueError("the broker said no")' in outcome.err
+
+
+def test_a_change_in_doubt_needs_a_person(project: Project) -> None:
+    project.write(1, "tell-broker", execute=FAILS, more="")
+    project.call("apply")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 4
+    assert "tell-broker" in outcome.err
+    assert project.call("validate").code == 4
+    assert project.call("apply", "--json").document["error"]["exitCode"] == 4
+
+
+def test_every_fault_of_the_changes_is_told(project: Project) -> None:
+    project.write(1, "create-users")
+    project.write(2, "create-users")
+    (project.changes / "_0003__broken.py").write_text("def (", "utf-8")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 2
+    assert "create-users" in outcome.err
+    assert "_0003__broken.py" in outcome.err
+    assert not (project.folder / "audit.db").exists()
+
+
+def test_a_change_that_was_edited_is_drift(project: Project) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+    project.write(1, "create-users", execute='print("something else")')
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 7
+    assert "create-users" in outcome.err
+    assert project.call("plan").code == 0
+    assert "create-users" in project.call("plan").err
+
+
+def test_plan_shows_what_apply_would_do_and_writes_nothing(project: Project) -> None:
+    project.write(1, "create-users")
+
+    outcome = project.call("plan")
+
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[1].split("\t")[1:3] == ["create-users", "APPLY"]
+    assert not (project.folder / "audit.db").exists()
+    project.call("apply")
+    assert project.call("plan").out == "Nothing to do.\n"
+
+
+def test_plan_as_json_has_an_action_for_each_change(project: Project) -> None:
+    project.write(1, "create-users")
+
+    (stage,) = project.call("plan", "--json").document["stages"]
+
+    assert [planned["action"] for planned in stage["changes"]] == ["APPLY"]
+
+
+def test_validate_exits_with_3_while_something_is_pending(project: Project) -> None:
+    project.write(1, "create-users")
+
+    outcome = project.call("validate")
+
+    assert outcome.code == 3
+    assert "create-users" in outcome.out
+    assert outcome.err.startswith("error: ")
+    error = project.call("validate", "--json").document["error"]
+    assert error["plan"]["pending"] == 1
+
+
+def test_validate_exits_with_0_when_nothing_is_pending(project: Project) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+
+    assert project.call("validate").out == "Nothing is pending.\n"
+    assert project.call("validate", "--json").document == {"valid": True}
+
+
+def test_status_counts_changes_and_names_issues(project: Project) -> None:
+    gone = project.write(1, "create-users")
+    project.write(2, "fill-users")
+    project.call("apply")
+    gone.unlink()
+    project.write(3, "tell-broker", execute=FAILS, more="")
+    project.call("apply")
+    project.write(4, "sort-users")
+
+    outcome = project.call("status")
+
+    assert outcome.code == 0
+    for line in ("service: default", "applied: 1", "pending: 1", "blocked: 1", "unknown: 1"):
+        assert line in outcome.out.splitlines()
+
+    assert "issues: 1" in outcome.out.splitlines()
+    assert "lock: free" in outcome.out.splitlines()
+    assert "create-users" in outcome.err
+    document = project.call("status", "--json").document
+    assert document["unknown"] == ["create-users"]
+    assert document["lock"]["state"] == "free"
+    assert [issue["changeId"] for issue in document["issues"]] == ["tell-broker"]
+
+
+def test_undo_takes_back_the_last_changes(project: Project) -> None:
+    for order, id in enumerate(("one", "two", "three"), 1):
+        project.write(order, id)
+
+    project.call("apply")
+    outcome = project.call("undo", "--last", "2", "--yes")
+
+    assert outcome.code == 0
+    assert project.effects == ["one", "two", "three", "-three", "-two"]
+    assert [line.split("\t")[1:3] for line in outcome.out.splitlines()[1:3]] == [
+        ["three", "ROLLED_BACK"],
+        ["two", "ROLLED_BACK"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("which", "left"),
+    [
+        (("--to", "one"), ["one"]),
+        (("--change", "two"), ["one", "three"]),
+        (("--since", "1 hour ago"), []),
+        (("--since", "2999-01-01"), ["one", "two", "three"]),
+    ],
+)
+def test_undo_takes_back_what_is_named(
+    project: Project, which: tuple[str, ...], left: list[str]
+) -> None:
+    for order, id in enumerate(("one", "two", "three"), 1):
+        project.write(order, id)
+
+    project.call("apply")
+    assert project.call("undo", *which, "--yes").code == 0
+
+    entries = project.call("audit", "list", "--json").document["entries"]
+    assert sorted(e["changeId"] for e in entries if e["state"] == "APPLIED") == sorted(left)
+
+
+def test_a_dry_run_of_undo_changes_nothing(project: Project) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+    before = project.call("audit", "list", "--history", "--json").out
+
+    outcome = project.call("undo", "--last", "1", "--dry-run")
+
+    assert outcome.code == 0
+    assert "WOULD_ROLL_BACK" in outcome.out
+    assert project.effects == ["create-users"]
+    assert project.call("audit", "list", "--history", "--json").out == before
+
+
+def test_undo_refuses_what_has_no_rollback(project: Project) -> None:
+    project.write(1, "create-users", more="")
+    project.call("apply")
+
+    outcome = project.call("undo", "--last", "1", "--yes")
+
+    assert outcome.code == 2
+    assert "create-users" in outcome.err
+
+
+@pytest.mark.parametrize("which", [(), ("--last", "1", "--to", "one"), ("--last", "0")])
+def test_undo_needs_one_way_to_say_which(project: Project, which: tuple[str, ...]) -> None:
+    assert project.call("undo", *which, "--yes").code == 2
+
+
+def test_undo_asks_first_where_somebody_can_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    refused = project.call("undo", "--last", "1")
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    agreed = project.call("undo", "--last", "1")
+
+    assert refused.out == "Nothing was undone.\n"
+    assert "WOULD_ROLL_BACK" in refused.err
+    assert "ROLLED_BACK" in agreed.out
+    assert project.effects == ["create-users", "-create-users"]
+
+
+def test_undo_is_ended_by_no_answer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+    monkeypatch.setattr(sys, "stdin", Terminal(""))
+
+    assert project.call("undo", "--last", "1").code == 130
+    assert project.effects == ["create-users"]
+
+
+def test_undo_refuses_where_nobody_can_answer(project: Project) -> None:
+    project.write(1, "create-users")
+    project.call("apply")
+
+    outcome = project.call("undo", "--last", "1", "--json")
+
+    assert outcome.code == 2
+    assert "--yes" in outcome.document["error"]["message"]
+    assert project.effects == ["create-users"]

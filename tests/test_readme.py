@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (?P<path>[\w/]+\.py)\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to write a page's files to, and to run its code in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if name.partition(".")[0] in {path.name for path in tmp_path.iterdir()}:
+            del sys.modules[name]
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, int]]:
+    """Return the code of a page's blocks, each with the line that it begins on."""
+    text = page.read_text("utf-8")
+    return [
+        (found["code"], text.count("\n", 0, found.start("code")))
+        for found in BLOCK.finditer(text)
+        if found["language"] == language
+    ]
+
+
+def write_files(page: Path, project: Path) -> None:
+    """Write the blocks that begin with a file's name."""
+    for code, _ in blocks(page, "python"):
+        if named := FILE.match(code):
+            path = project / named["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(code, "utf-8")
+            compile(code, str(path), "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_python_runs(page: Path, project: Path) -> None:
+    write_files(page, project)
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for code, line in blocks(page, "python"):
+        if not FILE.match(code):
+            exec(compile("\n" * line + code, str(page), "exec"), namespace)
+
+    for written in project.rglob("test_*.py"):
+        run_pytest(written, project)
+
+
+def run_pytest(file: Path, project: Path) -> None:
+    """Run a page's own tests, away from the settings of this project."""
+    command = ["-m", "pytest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    run = subprocess.run(
+        [sys.executable, *command, f"--rootdir={project}", str(file)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_commands_of_the_readme_run(project: Path) -> None:
+    page = ROOT / "README.md"
+    write_files(page, project)
+    lines = [line for code, _ in blocks(page, "sh") for line in code.splitlines()]
+    commands = [line.split() for line in lines if line.startswith("aflamingock ")]
+    assert commands
+    for _, *arguments in commands:
+        run = subprocess.run(
+            [sys.executable, "-m", "aflamingock", *arguments],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, f"{arguments}: {run.stdout}{run.stderr}"
+
+
+def test_the_asgi_application_of_the_readme_serves(project: Path) -> None:
+    write_files(ROOT / "README.md", project)
+    code = (
+        "from starlette.testclient import TestClient; from shop.main import app\n"
+        "with TestClient(app) as client:\n"
+        "    assert client.get('/readyz').json()['state'] == 'done'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
+
+
+@pytest.mark.parametrize("session", ["quickstart", "tests"])
+def test_the_readme_has_the_commands_that_set_everything_up(session: str) -> None:
+    lines = [line for code, _ in blocks(ROOT / "README.md", "sh") for line in code.splitlines()]
+
+    assert f"python3 -m pip install nox && python3 -m nox -s {session}" in lines
+    assert f"def {session}(" in (ROOT / "noxfile.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
