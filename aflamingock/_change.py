@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
 from ._states import Recovery
@@ -191,7 +191,10 @@ def change(
 
 def declaration_of(declared: object) -> Declaration | None:
     """Return what an object itself was declared with, not what it inherits."""
-    declaration = getattr(declared, "__dict__", {}).get(_DECLARED)
+    if not issubclass(type(declared), type | FunctionType):  # isinstance() would ask a proxy
+        return None
+
+    declaration = vars(declared).get(_DECLARED)
     return declaration if isinstance(declaration, Declaration) else None
 
 

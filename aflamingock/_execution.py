@@ -47,20 +47,28 @@ class Execution:
     APPLIED is written after it, or as the last statement of the change's own transaction. Before
     each step that cannot be taken back stands a check of the lease.
 
+    :param attempt: the attempt that is undone; by default the next one
     :ivar stage: the name of its stage
     :ivar status: what has become of the change
     """
 
-    def __init__(self, run: RunContext, change: Change, stage: str) -> None:
+    def __init__(
+        self, run: RunContext, change: Change, stage: str, *, attempt: int | None = None
+    ) -> None:
         last = run.log.history.last.get(change.id)
         self.status = ChangeStatus.NOT_REACHED
         self._run = run
         self._change = change
         self.stage = stage
-        self._attempt = (last.attempt if last else 0) + 1
+        self._attempt = attempt or (last.attempt if last else 0) + 1
         self._call = Caller(run, change, stage, attempt=self._attempt)
         self._error: str | None = None
         self._duration = 0.0
+
+    @property
+    def change_id(self) -> str:
+        """The change."""
+        return self._change.id
 
     def report(self) -> ChangeReport:
         """Return what was done."""

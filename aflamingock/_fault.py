@@ -52,7 +52,7 @@ def method_faults(declared: type, *, file: str | None, line: int | None) -> list
     ]
     for name in _METHODS:
         method = inspect.getattr_static(declared, name, None)
-        code = getattr(method, "__code__", None)
+        code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
         faults.extend(
             ChangeLoadError(
                 f"{declared.__qualname__}.{name}: {wrong}",

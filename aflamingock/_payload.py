@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from pathlib import PurePath
 from traceback import TracebackException
 from types import TracebackType
@@ -19,37 +20,53 @@ from uuid import UUID
 _LINE = 500
 _TRACE = 20_000
 _METADATA = 8 * 1024
+_TEXT = 1_000  # of one value in metadata
 _KEY = 200
-_TEXT = 4_000
 _DEPTH = 16
-_NODES = _METADATA // 2  # more cannot fit: each takes two characters and a separator
 _INT64 = 2**63
-# What is redacted at most: beyond it the middle is cut first, far from what will be kept.
+_LAST_WORD = 64  # kept free in metadata for the note on what is left out
+# What is redacted of an error at the most; the rest lies far from what is kept of it.
 _WINDOW = 200_000
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
-# No database takes a lone surrogate, PostgreSQL takes no NUL, terminals obey control characters.
+# Lone surrogates are refused by every driver, NUL by PostgreSQL; a terminal obeys the others.
 _UNSTORABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
-# Each alternative begins with fixed text, and what follows cannot run past the next beginning
-# more than once, so that the time is linear in the length of the text.
-_REST_OF_LINE = r"(?:[^\n]*(?=[)}\]])|[^\n]*)"
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(\[parameters: )" + _REST_OF_LINE, r"\1***"),
-        (r"(\)=\(|Failing row contains \(|dup key: \{)" + _REST_OF_LINE, r"\1***"),
-        (r"(://(?:[^\s/:@]*:)?)[^\s/]*@", r"\1***@"),
-        (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "***"),
-        (r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]+", r"\1\2***"),
-        (
-            r"(?i)((?:passw(?:or)?d|pwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,40}"
-            r"\\?[\"']?\s{0,8}(?:=>|[:=]{1,2})\s{0,8}|(?:password|identified by)\s{1,8}(?=[\"']))"
-            r"(?:[brf]{0,2}\"(?:[^\"\\\n]|\\.)*\"?|[brf]{0,2}'(?:[^'\\\n]|\\.)*'?|[^\s;&]+)",
-            r"\1***",
-        ),
-    )
+_TO_LAST_BRACKET = r"(?:[^\n]*(?=[)}\]])|[^\n]*)"
+_NAME_OF_SECRET = (
+    r"(?:passw(?:or)?d|pwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,40}\\?[\"']?"
+    r"\s{0,8}(?:=>|[:=]{1,2})\s{0,8}"
+    r"|(?:password|identified\ by)\s{1,8}(?=[\"'])"
 )
+_VALUE = (
+    r"[brf]{0,2}\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"?"
+    r"|[brf]{0,2}'[^'\\\n]*(?:(?:\\.|'')[^'\\\n]*)*'?"
+    r"|[^\s;&]+(?:\s=\s\S+)?"
+)
+# No pattern looks at a piece of text more than a fixed number of times, whatever is in it.
+_SECRETS = (
+    (re.compile(r"(\[parameters: )" + _TO_LAST_BRACKET), r"\1***"),
+    (re.compile(r"(\)=\(|Failing row contains \(|dup key: \{)" + _TO_LAST_BRACKET), r"\1***"),
+    (re.compile(r"(://[^\s/:@]*:)(?!\d+/)(?:(?!://)\S)*@"), r"\1***@"),
+    (re.compile(r"://[^\s/:@]+@"), "://***@"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s{1,8})[\w.~+/=-]+"), r"\1\2***"),
+    (re.compile(rf"(?i)({_NAME_OF_SECRET})(?:{_VALUE})"), r"\1***"),
+)
+
+
+def redacted(text: str) -> str:
+    """
+    Return *text* with ``***`` in the place of what looks like a secret or like stored data.
+
+    These are passwords in URLs, values of ``password=`` and its like, keys of AWS, credentials of
+    HTTP, and the values that SQLAlchemy, PostgreSQL and MongoDB quote in their errors. In doubt
+    more is taken out than needed.
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+
+    return text
 
 
 def storable_text(text: str, limit: int) -> str:
@@ -59,7 +76,198 @@ def storable_text(text: str, limit: int) -> str:
     Lone surrogates and control characters are written as escapes. What is too long loses its
     middle, and says so there.
 
-    :param limit: the characters to keep at the most
+    :param limit: how many characters to return at the most
     """
-    text, cut = _without_middle(str.__str__(text), limit, 0)
-    text = _UNSTORABLE.sub(_escaped, text)
+    text = str.__str__(text)
+    if len(text) <= limit:
+        text = head = tail = _UNSTORABLE.sub(_escape, text)
+        if len(text) <= limit:
+            return text
+    else:
+        head, tail = (_UNSTORABLE.sub(_escape, end) for end in (text[:limit], text[-limit:]))
+
+    room = limit - len(_cut(len(text)))
+    if room <= 0:
+        return head[: max(limit, 0)]
+
+    half = room // 2
+    return head[: room - half] + _cut(len(text) - room) + tail[len(tail) - half :]
+
+
+def _cut(count: int) -> str:
+    return f" … {count} characters cut … "
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def error_line(exc: BaseException) -> str:
+    """Return what an error says in one line of at most 500 characters, without secrets."""
+    try:
+        return storable_text(" ".join(_without_secrets(_told(exc)).split()), _LINE)
+    except Exception:  # an error that cannot be told must not hide that there was one
+        return type(exc).__name__
+
+
+def error_trace(exc: BaseException) -> str:
+    """
+    Return an error with its traceback, its causes and its notes, without secrets.
+
+    The first frames are left out as long as they are our own. Source files are read.
+
+    :return: at most 20,000 characters
+    """
+    try:
+        trace = TracebackException(type(exc), exc, _users_part(exc.__traceback__))
+        return storable_text(_without_secrets("".join(trace.format()).rstrip()), _TRACE)
+    except Exception:  # as above
+        return error_line(exc)
+
+
+def _without_secrets(text: str) -> str:
+    return redacted(storable_text(text, _WINDOW))
+
+
+def _told(exc: BaseException, depth: int = 0) -> str:
+    message = _shown(exc, str)
+    told = f"{type(exc).__name__}: {message}" if message else type(exc).__name__
+    if not isinstance(exc, BaseExceptionGroup) or depth == _DEPTH:
+        return told
+
+    # The error that counts is inside: a task group says no more than that there is one.
+    inside = "; ".join(_told(one, depth + 1) for one in exc.exceptions[:3])
+    return f"{told}: {inside}"
+
+
+def _users_part(traceback: TracebackType | None) -> TracebackType | None:
+    part = traceback
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        part = part.tb_next
+
+    return part or traceback
+
+
+def _shown(value: object, show: Callable[[object], str]) -> str:
+    try:
+        return str.__str__(show(value))
+    except Exception:  # a value's own code raises whatever it likes
+        return f"<{type(value).__name__} that cannot be shown>"
+
+
+def storable_mapping(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    """
+    Return a copy of *mapping* in JSON values that every database takes, at most 8 KiB of JSON.
+
+    What has no place in JSON is written as text; what is too large, too deep or cannot be read is
+    replaced by a note.
+    """
+    stored: dict[str, Any] = {}
+    room = _METADATA - _LAST_WORD
+    try:
+        keys = list(islice(mapping, _METADATA))
+    except Exception as exc:  # a mapping's own code raises whatever it likes
+        return {"…": f"metadata that cannot be read ({type(exc).__name__})"}
+
+    for position, key in enumerate(keys):
+        name, value = _item(mapping, key)
+        size = len(json.dumps({name: value}))
+        if size > room:
+            value = "… too large …"
+            size = len(json.dumps({name: value}))
+
+        if size > room:
+            stored["…"] = f"{len(keys) - position} more left out"
+            break
+
+        stored[name] = value
+        room -= size
+
+    return stored
+
+
+def _item(mapping: Mapping[Any, Any], key: Any) -> tuple[str, Any]:
+    name = "…"
+    try:
+        name = _Copy().key(key)
+        return name, _Copy().value(mapping[key])
+    except _TooLargeError:
+        return name, "… too large …"
+    except Exception as exc:  # a value's own code raises whatever it likes
+        return name, f"… cannot be read ({type(exc).__name__}) …"
+
+
+class _TooLargeError(Exception):
+    """More than metadata may hold."""
+
+
+class _Copy:
+    """A copy in JSON values, given up as soon as it is surely too large."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._open: set[int] = set()
+
+    def key(self, key: Any) -> str:
+        return storable_text(key if isinstance(key, str) else str(self.value(key)), _KEY)
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, Enum):
+            value = value.value
+
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            return self._container(value)
+
+        copied = _scalar(value)
+        self._count(len(copied) if isinstance(copied, str) else 1)
+        return copied
+
+    def _count(self, size: int) -> None:
+        self._size += size + 2  # for quotes, brackets or a separator
+        if self._size > _METADATA:
+            raise _TooLargeError
+
+    def _container(self, value: Any) -> Any:
+        self._count(0)
+        if id(value) in self._open:
+            return self.value("… contains itself …")
+
+        if len(self._open) == _DEPTH:
+            return self.value("… too deep …")
+
+        self._open.add(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return {self.key(key): self.value(value[key]) for key in value}
+
+            return [self.value(item) for item in value]
+        finally:
+            self._open.remove(id(value))
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+
+    # The operators give the plain number also of a subclass that writes itself in its own way.
+    if isinstance(value, int) and -_INT64 <= (number := int.__pos__(value)) < _INT64:
+        return number
+
+    if isinstance(value, float) and math.isfinite(value):
+        return float.__pos__(value)
+
+    if isinstance(value, str):
+        return storable_text(value, _TEXT)
+
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+        text = data[:_TEXT].decode("utf-8", "backslashreplace")
+        cut = f" … {len(data) - _TEXT} bytes cut …" if len(data) > _TEXT else ""
+        return storable_text(text + cut, _TEXT)
+
+    if isinstance(value, date | time):
+        return storable_text(value.isoformat(), _TEXT)
+
+    plain = isinstance(value, int | float | Decimal | PurePath | UUID | timedelta)
+    return storable_text(_without_secrets(_shown(value, str if plain else repr)), _TEXT)

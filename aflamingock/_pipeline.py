@@ -162,7 +162,7 @@ def _stage_faults(pipeline: Pipeline, declared: Sequence[Stage]) -> Iterator[Con
 
     for circle in _circles({stage.name: stage.after for stage in pipeline.stages}):
         yield ConfigurationError(
-            f"Stages wait for each other: {_listed(circle, ' -> ')}. Change the after= of one of them; a "
+            f"Stages wait for each other: {_listed(circle, ' -> ')}. Change the after= of one; a "
             "stage without after= comes after all stages given before it."
         )
 

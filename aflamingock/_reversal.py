@@ -50,8 +50,18 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
         context = run.context(lease)
         await run.log.read()
         chosen = plan_undo(pipeline, run.log.history.last, **selection)
+        last = run.log.history.last
         undone = [
-            (change, Execution(context, change, _stage_of(pipeline, change))) for change in chosen
+            (
+                change,
+                Execution(
+                    context,
+                    change,
+                    _stage_of(pipeline, change),
+                    attempt=last[change.id].attempt,
+                ),
+            )
+            for change in chosen
         ]
         try:
             for change, execution in undone:

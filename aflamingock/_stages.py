@@ -132,16 +132,13 @@ class StageRun:
             await self._run.listeners.emit(StageStarted(**self._told()))
 
         opened: AuditEntry | None = None
-        for change, following in zip(work, [*work[1:], None], strict=True):
-            execution = Execution(self._run, change, self.name)
-            next_one = None
-            if following is not None and actions[following.id] is not Action.ROLL_BACK:
-                next_one = Execution(self._run, following, self.name)
-
+        executions = [Execution(self._run, change, self.name) for change in work]
+        for execution, following in zip(executions, [*executions[1:], None], strict=True):
+            ends_open = following is not None and actions[following.change_id] is Action.APPLY
             written = await self._carry_out_one(
-                execution, change.id, actions[change.id], opened, next_one
+                execution, actions[execution.change_id], opened, following if ends_open else None
             )
-            opened = written[0] if next_one is not None and written else None
+            opened = written[0] if ends_open and written else None
 
         if work:
             await self._run.listeners.emit(StageCompleted(**self._told()))
@@ -149,7 +146,6 @@ class StageRun:
     async def _carry_out_one(
         self,
         execution: Execution,
-        change_id: str,
         action: Action,
         opened: AuditEntry | None,
         following: Execution | None,
@@ -158,17 +154,17 @@ class StageRun:
             if following is not None:
                 return (following.opening(),)
 
-            return self._checkpoint.after(change_id)
+            return self._checkpoint.after(execution.change_id)
 
         try:
             if action is Action.ROLL_BACK:
                 await execution.undo()
 
             written = await execution.apply(opened=opened, following=entries)
-            self._checkpoint.leave(change_id)
+            self._checkpoint.leave(execution.change_id)
             return written
         finally:
-            self._reports[change_id] = execution.report()
+            self._reports[execution.change_id] = execution.report()
 
     async def _decide(self) -> Mapping[str, Action]:
         last, run_id = self._run.log.history.last, self._run.origin.execution_id

@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.asgi.protocol import get, served
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,14 +91,13 @@ def test_the_commands_of_the_readme_run(project: Path) -> None:
         assert run.returncode == 0, f"{arguments}: {run.stdout}{run.stderr}"
 
 
-def test_the_asgi_application_of_the_readme_serves(project: Path) -> None:
+async def test_the_asgi_application_of_the_readme_serves(project: Path) -> None:
     write_files(ROOT / "README.md", project)
-    code = (
-        "from starlette.testclient import TestClient; from shop.main import app\n"
-        "with TestClient(app) as client:\n"
-        "    assert client.get('/readyz').json()['state'] == 'done'\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
+    app = import_module("shop.main").app
+
+    async with served(app) as server:
+        assert server.answer == "lifespan.startup.complete"
+        assert (await get(app, "/readyz", state=dict(server.state)))[0] == 200
 
 
 @pytest.mark.parametrize("session", ["quickstart", "tests"])

@@ -136,7 +136,7 @@ def _fail(exc: Exception, settings: Settings) -> int:
     return exit_code(exc)
 
 
-class _Handler(logging.Handler):
+class LogHandler(logging.Handler):
     """Writes the log to the error stream of the moment, which a progress bar replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -148,7 +148,7 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def _logging(verbose: int) -> Iterator[None]:
-    handler = _Handler()
+    handler = LogHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level = root.level

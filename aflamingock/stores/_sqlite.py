@@ -209,10 +209,11 @@ class SQLiteDatabase:
         if error_code(exc) == sqlite3.SQLITE_CANTOPEN:
             return await run_sync(_why_not_opened, self.path)
 
-        kind, sentence = _MEANINGS.get(
-            error_code(exc), (AuditStoreError, f"The audit store {{path}} refused: {exc}.")
-        )
-        return kind(sentence.format(path=self.path))
+        if meaning := _MEANINGS.get(error_code(exc)):
+            kind, sentence = meaning
+            return kind(sentence.format(path=self.path))
+
+        return AuditStoreError(f"The audit store {self.path} refused: {exc}.")
 
     def _missing(self) -> MissingTableError:
         return MissingTableError(

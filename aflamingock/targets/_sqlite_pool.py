@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 from weakref import WeakSet
 
 import aiosqlite
@@ -122,6 +122,10 @@ class _Connection(sqlite3.Connection):
         cursor = super().cursor(*args, **kwargs)
         self._cursors.add(cursor)
         return cursor
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        """Execute a statement on a new cursor."""
+        return cast("sqlite3.Cursor", self.cursor().execute(*args))
 
     def close(self) -> None:
         """Close the cursors, then the connection."""

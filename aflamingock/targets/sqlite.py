@@ -117,7 +117,7 @@ class SQLiteTargetSystem(TransactionalTargetSystem[aiosqlite.Connection]):
     async def _begin(self, connection: aiosqlite.Connection) -> None:
         try:
             await connection.executescript(f"BEGIN IMMEDIATE; {waiting(self._busy_timeout)}")
-        except sqlite3.OperationalError as exc:
+        except sqlite3.Error as exc:
             if is_busy(exc):
                 raise busy_error(self.file.given) from exc
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ HOSTILE_TEXTS = (
     "",
     " ",
     "grüße, 你好, 🦩, e\u0301, \u202eabc",
-    "'; DROP TABLE \"x\"; -- $set {$ne: 1} %s :name ? \\ \\x00",
+    '\'; DROP TABLE "x"; -- $set {$ne: 1} %s :name ? \\ \\x00',
     "$owner",
     "line\r\nline\ttab",
     "x" * 20_000,
@@ -243,7 +244,7 @@ class LogRules:
         async def write(store: AuditStore[Any], name: str) -> None:
             for entry in chain(entries, author=name):
                 with suppress(SequenceConflictError):
-                    await insist(lambda entry=entry: store.append([entry]))  # type: ignore[misc]
+                    await insist(partial(store.append, [entry]))
                     winners.append(name)
 
         async with (

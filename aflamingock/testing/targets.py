@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -94,7 +95,7 @@ class TargetSystemSuite:
     async def test_writes_outside_a_transaction_stand(self, make_target: TargetFactory) -> None:
         """A handle needs no commit, and an error takes nothing back."""
         async with make_target() as target:
-            with pytest.raises(_Stop):
+            with suppress(_Stop):
                 async with target.handles() as objects:
                     await self.write(objects, "a")
                     raise _Stop
@@ -183,10 +184,9 @@ class TargetSystemSuite:
 
     async def test_many_use_it_at_once(self, make_target: TargetFactory) -> None:
         """Stages run side by side on one target; each transaction is its own."""
-        async with make_target() as target:
-            async with anyio.create_task_group() as group:
-                for number in range(8):
-                    group.start_soon(insist, lambda n=number: self.do(target, str(n)))
+        async with make_target() as target, anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(insist, partial(self.do, target, str(number)))
 
         assert await self.values(make_target) == sorted(map(str, range(8)))
 
@@ -201,9 +201,7 @@ class TargetSystemSuite:
             for _ in range(2):
                 assert await target.claim_marker("k", "change-1") is MarkerOutcome.COMMITTED
 
-    async def test_a_marker_vanishes_with_its_transaction(
-        self, make_target: TargetFactory
-    ) -> None:
+    async def test_a_marker_vanishes_with_its_transaction(self, make_target: TargetFactory) -> None:
         """A transaction that was rolled back leaves no marker."""
         async with make_target() as target:
             with suppress(_Stop):

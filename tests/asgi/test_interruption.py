@@ -20,6 +20,7 @@ from tests.asgi.protocol import (
     living,
     log_of,
     make_flamingock,
+    until,
 )
 
 Handler = Callable[[int, Any], Any]
@@ -61,16 +62,20 @@ async def test_a_signal_rolls_back_and_fails_the_start(signal_number: signal.Sig
     assert not (await make_flamingock(gate, First, store=store).lock.status()).held
 
 
-async def test_waiting_is_ended_by_a_signal(signal_number: signal.Signals) -> None:
+async def test_waiting_is_ended_by_a_signal(
+    signal_number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def kill_when_waiting() -> None:
+        await until(lambda: "Waiting until" in caplog.text)
+        os.kill(os.getpid(), signal_number)
+
     signal.signal(signal_number, lambda number, frame: None)
-    gate = Gate()
     store = CountingStore()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(_kill_when_reached, gate, signal_number)
-        gate.reached.set()
+        group.start_soon(kill_when_waiting)
         with pytest.raises(StartInterruptedError):
-            async with living(make_flamingock(gate, store=store), mode="wait"):
+            async with living(make_flamingock(store=store), mode="wait"):
                 pytest.fail("served")
 
     assert not store.is_open

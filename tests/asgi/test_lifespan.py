@@ -9,7 +9,6 @@ import anyio.lowlevel
 import pytest
 from fastapi import FastAPI, Request
 from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from aflamingock import AuditState, Flamingock
 from aflamingock.asgi import _start, lifespan
@@ -23,6 +22,7 @@ from tests.asgi.protocol import (
     CountingStore,
     Gate,
     Second,
+    get,
     living,
     make_flamingock,
     served,
@@ -77,7 +77,7 @@ async def test_the_state_of_the_inner_lifespan_has_the_last_word() -> None:
         assert state["flamingock_report"] == "mine"
 
 
-def test_requests_of_fastapi_find_flamingock_and_report() -> None:
+async def test_requests_of_fastapi_find_flamingock_and_report() -> None:
     app = FastAPI(lifespan=lifespan(make_flamingock()))
 
     @app.get("/")
@@ -86,8 +86,8 @@ def test_requests_of_fastapi_find_flamingock_and_report() -> None:
         assert len(request.state.flamingock_report.applied) == 2
         return [e.change_id async for e in entries if e.state is AuditState.APPLIED and e.change_id]
 
-    with TestClient(app) as client:
-        assert client.get("/").json() == ["first", "second"]
+    async with served(app) as server:
+        assert await get(app, state=dict(server.state)) == (200, b'["first","second"]')
 
 
 async def test_a_failed_change_stops_the_start_and_names_its_error() -> None:

@@ -32,9 +32,11 @@ class Change:
 """
 ROLLBACK = """
     def rollback(self) -> None:
-        Path("effects.txt").open("a").write("-{id}\\n")
+        with Path("effects.txt").open("a") as file:
+            file.write("-{id}\\n")
 """
-APPLIES = 'Path("effects.txt").open("a").write("{id}\\n")'
+APPLIES = """with Path("effects.txt").open("a") as file:
+            file.write("{id}\\n")"""
 FAILS = 'raise ValueError("the broker said no")'
 
 
