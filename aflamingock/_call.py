@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -96,6 +96,8 @@ class Caller:
             if not inspect.iscoroutinefunction(function):
                 # cannot be cut: who abandons the thread leaves the change running
                 answer = await anyio.to_thread.run_sync(partial(function, **arguments))
+                if inspect.isawaitable(answer):  # a coroutine behind a plain decorator
+                    answer = await fenced(_awaited(answer), check)
             elif method == "execute" and self._change.timeout is not None:
                 answer = await _within(self._change.timeout, fenced(function(**arguments), check))
             else:
@@ -113,7 +115,11 @@ class Caller:
         return answer
 
 
-async def _within(seconds: float, work: Any) -> object:
+async def _awaited(work: Awaitable[object]) -> object:
+    return await work
+
+
+async def _within(seconds: float, work: Awaitable[object]) -> object:
     with anyio.move_on_after(seconds) as scope:
         return await work
 

@@ -105,6 +105,7 @@ class Execution:
             await self._begin_or_withdraw()
 
         self._run.lease.change_id = self._change.id
+        self.status = ChangeStatus.IN_DOUBT
         await self._run.listeners.emit(ChangeStarted(**self._told()))
         try:
             written = await self._carry_out("execute", opened, AuditState.APPLIED, following)
@@ -135,6 +136,7 @@ class Execution:
         """
         (opened,) = await self._run.log.append(self._entry(AuditState.ROLLBACK_STARTED, "rollback"))
         self._run.lease.change_id = self._change.id
+        self.status = ChangeStatus.IN_DOUBT
 
         async def roll_back() -> None:
             await self._carry_out("rollback", opened, AuditState.ROLLED_BACK, nothing)

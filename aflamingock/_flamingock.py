@@ -31,10 +31,10 @@ from ._settings import (
     check_targets,
     check_texts,
 )
-from ._survey import load
+from ._survey import check_nothing_pending, load
 from ._task import supervised
+from ._undo import check_selection
 from .abc import AuditStore, Resource, TargetSystem
-from .exceptions import ConfigurationError, PendingChangesError
 from .targets.plain import NonTransactionalTargetSystem
 
 _HEALTH_WITHIN = 5.0
@@ -206,8 +206,7 @@ class Flamingock(Resource):
                 plan = await run.plan(pipeline)
                 run.check_history(plan)
                 run.check_blocked(plan, pipeline)
-                if plan.pending:
-                    raise _pending(plan)
+                check_nothing_pending(plan)
 
             self._tracker.found_nothing_pending()
 
@@ -234,7 +233,7 @@ class Flamingock(Resource):
         :raises RollbackFailedError: if a rollback raised
         """
         selection = {"count": last, "to": to, "since": since, "change_id": change_id}
-        _check_selection(selection)
+        check_selection(**selection)
         async with self:
             run = self._new_run()
             return await supervised(lambda: undo(run, dry_run=dry_run, **selection))
@@ -289,26 +288,3 @@ def _disabled(service: str) -> RunReport:
         started_at=datetime.now(UTC),
         duration=0.0,
     )
-
-
-def _pending(plan: Plan) -> PendingChangesError:
-    listed = ", ".join(repr(planned.change.id) for planned in plan.pending[:10])
-    more = f" and {len(plan.pending) - 10} more" if len(plan.pending) > 10 else ""
-    return PendingChangesError(
-        f"{len(plan.pending)} changes are pending: {listed}{more}. Apply them with "
-        "'aflamingock apply' or Flamingock.run().",
-        plan=plan,
-    )
-
-
-def _check_selection(selection: Mapping[str, Any]) -> None:
-    given = [name for name, value in selection.items() if value is not None]
-    if len(given) != 1:
-        raise ConfigurationError("undo: give exactly one of last=, to=, since= or change_id=.")
-
-    count, since = selection["count"], selection["since"]
-    if count is not None and (not isinstance(count, int) or count < 1):
-        raise ConfigurationError(f"undo(last={count!r}): give a number of 1 or more.")
-
-    if since is not None and since.tzinfo is None:
-        raise ConfigurationError(f"undo(since={since!r}): give a time with a time zone.")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 
 class ChangeStatus(StrEnum):
-    """What became of a change in a run."""
+    """What became of a change in a run; of one IN_DOUBT the outcome could not be recorded."""
 
     APPLIED = "APPLIED"
     ALREADY_APPLIED = "ALREADY_APPLIED"
@@ -18,6 +18,7 @@ class ChangeStatus(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     ROLLBACK_FAILED = "ROLLBACK_FAILED"
     MANUAL_INTERVENTION = "MANUAL_INTERVENTION"
+    IN_DOUBT = "IN_DOUBT"
     NOT_REACHED = "NOT_REACHED"
     WOULD_ROLL_BACK = "WOULD_ROLL_BACK"
 

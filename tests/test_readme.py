@@ -40,21 +40,29 @@ def blocks(page: Path, language: str) -> list[tuple[str, int]]:
 
 
 def write_files(page: Path, project: Path) -> None:
-    """Write the blocks that begin with a file's name."""
+    """Write all blocks that begin with a file's name."""
     for code, _ in blocks(page, "python"):
-        if named := FILE.match(code):
-            path = project / named["path"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(code, "utf-8")
-            compile(code, str(path), "exec")
+        write_file(code, project)
+
+
+def write_file(code: str, project: Path) -> bool:
+    """Write a block if it begins with a file's name, and say whether it does."""
+    named = FILE.match(code)
+    if named is None:
+        return False
+
+    path = project / named["path"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code, "utf-8")
+    compile(code, str(path), "exec")
+    return True
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_python_runs(page: Path, project: Path) -> None:
-    write_files(page, project)
     namespace: dict[str, object] = {"__name__": page.stem}
     for code, line in blocks(page, "python"):
-        if not FILE.match(code):
+        if not write_file(code, project):
             exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
     for written in project.rglob("test_*.py"):

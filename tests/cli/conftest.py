@@ -81,12 +81,13 @@ class Project:
     def write_app(self, text: str, *, name: str = "shop_app") -> str:
         """Write a module that makes ``flamingock``; return what ``--app`` takes."""
         head = (
+            "from pathlib import Path\n"
             "from aflamingock import Flamingock, LockOptions\n"
             "from aflamingock.stores.sqlite import SQLiteAuditStore\n"
+            "here = Path(__file__).parent\n"
             "def made(**options):\n"
-            "    store = SQLiteAuditStore('audit.db')\n"
-            "    return Flamingock(changes=__import__('pathlib').Path('changes'),"
-            " audit_store=store, **options)\n"
+            "    store = SQLiteAuditStore(here / 'audit.db')\n"
+            "    return Flamingock(changes=here / 'changes', audit_store=store, **options)\n"
         )
         (self.folder / f"{name}.py").write_text(head + text, "utf-8")
         return f"{name}:flamingock"

@@ -17,6 +17,7 @@ ONLY_STORE = ["--store", STORE]
 
 def hold_lease(path: Path) -> None:
     """Let this process hold the lease, as a run of it would."""
+    process = describe_process(os.getpid())
 
     async def swap() -> None:
         store = SQLiteAuditStore(path)
@@ -30,7 +31,7 @@ def hold_lease(path: Path) -> None:
                 ttl=60,
                 host="shop-1",
                 pid=os.getpid(),
-                process=describe_process(os.getpid()),
+                process=process,
             )
             assert await store.swap_record(current, lease.to_record())
 
