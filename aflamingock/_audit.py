@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,12 +36,14 @@ class History:
     :ivar digest: the digest of the last entry
     :ivar epoch: the highest epoch
     :ivar last: the last entry of each change, by its id
+    :ivar checkpoints: what the last entries attest if they are CHECKPOINTs: digests of pipelines
     """
 
     sequence: int = 0
     digest: str = ""
     epoch: int = 0
     last: dict[str, AuditEntry] = field(default_factory=dict)
+    checkpoints: deque[str | None] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
     def add(self, entry: AuditEntry) -> None:
         """Take note of the entry that follows."""
@@ -48,6 +51,11 @@ class History:
         self.epoch = max(self.epoch, entry.epoch)
         if entry.change_id is not None:
             self.last[entry.change_id] = entry
+
+        if entry.type is AuditType.CHECKPOINT:
+            self.checkpoints.append(entry.checksum)
+        else:
+            self.checkpoints.clear()
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.lowlevel

@@ -176,12 +176,10 @@ def _next(
 ) -> Iterator[_Reached]:
     """Yield what a piece of code reaches; the whole class where that cannot be told."""
     for name in piece.free:
-        if name == class_name:
-            yield _WHOLE_CLASS
-        elif kind != "name" and name in members:
+        if kind != "name" and name in members:
             yield ("member", name)
 
-        yield ("name", name)
+        yield ("name", name) if name != class_name else _WHOLE_CLASS
 
     if kind == "member":
         if not piece.bare.isdisjoint({*_SELF, "super"}):

@@ -73,11 +73,12 @@ def read_pipeline(
 def _pipeline(
     stages: Sequence[Stage], found: Sequence[Sequence[Change]], profiles: Collection[str]
 ) -> Pipeline:
+    wanted = frozenset(profiles)
     active = [
         [
-            each
-            for each in changes
-            if not each.profiles or not set(profiles).isdisjoint(each.profiles)
+            change
+            for change in changes
+            if not (change.profiles and wanted.isdisjoint(change.profiles))
         ]
         for changes in found
     ]

@@ -162,6 +162,9 @@ def _construction(declared: type) -> Iterator[str]:
         yield "the class is abstract. Implement what is missing: a change is made and called."
         return
 
+    if not any({"__init__", "__new__"} & vars(cls).keys() for cls in declared.__mro__[:-1]):
+        return
+
     try:
         parameters = inspect.signature(declared).parameters.values()
     except (ValueError, TypeError, NameError):  # nothing is known; making it will tell
@@ -187,8 +190,8 @@ def _method(name: str, method: object) -> Iterator[str]:
 
     if not isinstance(method, FunctionType):
         yield (
-            f"it is a {type(method).__name__}, not a method. Write async def {name}(self, ...), "
-            "or def."
+            f"it is of the type {type(method).__name__}, not a method. Write async def "
+            f"{name}(self, ...), or def."
         )
         return
 
@@ -218,8 +221,9 @@ def _signature(name: str, method: FunctionType) -> Iterator[str]:
 
     for parameter in others:
         if parameter.kind not in _NAMED:
+            bare = parameter.replace(annotation=parameter.empty)
             yield (
-                f"its parameter {str(parameter)!r} cannot be given by name, so that nobody can "
+                f"its parameter {str(bare)!r} cannot be given by name, so that nobody can "
                 "provide it. Name each object that it needs as a parameter of its own."
             )
 

@@ -205,7 +205,7 @@ class Flamingock(Resource):
                 pipeline = await load(self._settings)
                 plan = await run.plan(pipeline)
                 run.check_history(plan)
-                run.check_blocked(plan, pipeline)
+                await run.check_blocked(plan, pipeline)
                 check_nothing_pending(plan)
 
             self._tracker.found_nothing_pending()
@@ -232,7 +232,12 @@ class Flamingock(Resource):
         :raises ConfigurationError: if one of them cannot be undone; nothing was done
         :raises RollbackFailedError: if a rollback raised
         """
-        selection = {"count": last, "to": to, "since": since, "change_id": change_id}
+        selection: dict[str, Any] = {
+            "count": last,
+            "to": to,
+            "since": since,
+            "change_id": change_id,
+        }
         check_selection(**selection)
         async with self:
             run = self._new_run()

@@ -1,4 +1,4 @@
-"""This process and its host: who it is, what time it is, and which other processes live."""
+"""The process and its host: who it is, what time it is, and which other processes live."""
 
 from __future__ import annotations
 

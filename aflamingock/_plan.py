@@ -27,6 +27,12 @@ class PlannedChange:
     state: AuditState | None
     reason: str
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it is applied, and applied again because it is in every run."""
+        applied = (AuditState.APPLIED, AuditState.MANUAL_MARKED_AS_APPLIED)
+        return self.action is Action.APPLY and self.state in applied
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {

@@ -24,7 +24,7 @@ def _new_id() -> str:
 
 
 def _stored_time(moment: datetime | None) -> str | None:
-    return moment and moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds") if moment else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

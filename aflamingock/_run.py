@@ -30,6 +30,7 @@ from .exceptions import (
     LockLostError,
     LockTimeoutError,
     ManualInterventionError,
+    PendingChangesError,
 )
 
 logger = logging.getLogger(__name__)
@@ -123,20 +124,31 @@ class Run:
 
         self._warnings = found
 
-    def check_blocked(self, plan: Plan, pipeline: Pipeline) -> None:
+    async def check_blocked(self, plan: Plan, pipeline: Pipeline) -> None:
         """
-        Let nothing pass that needs a person.
+        Let nothing pass that needs a person, or that another run is at work on.
 
-        :raises ManualInterventionError: if there is such a change
+        :raises ManualInterventionError: if there is a change in doubt
+        :raises PendingChangesError: if a run holds the lease: it may be carried out just now
         """
-        if plan.blocked:
-            issues = open_issues(self.log.history.last, pipeline.changes())
-            raise ManualInterventionError(
-                "A person has to say what became of "
-                + ", ".join(repr(issue.change_id) for issue in issues)
-                + ". See 'aflamingock issue list'.",
-                issues=issues,
+        if not plan.blocked:
+            return
+
+        status = await self.lock.status()
+        if status.held:
+            raise PendingChangesError(
+                f"{plan.blocked[0].change.id!r} is unfinished, and may be carried out just now by "
+                f"{status.lease}. Wait for that run.",
+                plan=plan,
             )
+
+        issues = open_issues(self.log.history.last, pipeline.changes())
+        raise ManualInterventionError(
+            "A person has to say what became of "
+            + ", ".join(repr(issue.change_id) for issue in issues)
+            + ". See 'aflamingock issue list'.",
+            issues=issues,
+        )
 
     def context(self, lease: HeldLease) -> RunContext:
         """Return what the changes share, under a lease."""
@@ -200,7 +212,7 @@ class Run:
 
     async def _apply_under_lease(self, pipeline: Pipeline, digest: str | None) -> RunStatus:
         async def nothing_left() -> bool:
-            return not (await self.plan(pipeline)).pending
+            return (await self.plan(pipeline)).is_empty
 
         held = self.lock.hold(done=nothing_left, above=self.log.history.epoch)
         async with AsyncExitStack() as stack:
@@ -216,10 +228,8 @@ class Run:
             if lease is not None:
                 return await self._carry_out(pipeline, digest, lease)
 
-        # another run has done the work meanwhile, as far as it could be done
-        plan = await self.plan(pipeline)
-        self.check_history(plan)
-        self.check_blocked(plan, pipeline)
+        # another run has done the work meanwhile
+        self.check_history(await self.plan(pipeline))
         return RunStatus.NOTHING_TO_DO
 
     async def _carry_out(

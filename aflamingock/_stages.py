@@ -43,7 +43,6 @@ class Checkpoint:
         self._run = run
         self._pending = pending
         self._digest = digest
-        self._written = False
 
     def leave(self, change_id: str) -> None:
         """Take note that a change is dealt with."""
@@ -54,13 +53,11 @@ class Checkpoint:
         if self._digest is None or self._pending != {change_id}:
             return ()
 
-        self._written = True
         return (self._entry(self._digest),)
 
     async def complete(self) -> None:
-        """Write the CHECKPOINT if it has not travelled with an APPLIED."""
-        if self._digest is not None and not self._written:
-            self._written = True
+        """Write the CHECKPOINT, if it does not stand at the end of the log already."""
+        if self._digest is not None and self._digest not in self._run.log.history.checkpoints:
             await self._run.log.append(self._entry(self._digest))
 
     def _entry(self, digest: str) -> AuditEntry:

@@ -61,17 +61,18 @@ def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
 
 def check_nothing_pending(plan: Plan) -> None:
     """
-    Let no change pass that a run would work on.
+    Let no change pass that a run would work on, but those that are applied in every run.
 
     :raises PendingChangesError: if there is one, with the plan
     """
-    if not plan.pending:
+    pending = [planned for planned in plan.pending if not planned.is_repeated]
+    if not pending:
         return
 
-    listed = ", ".join(repr(planned.change.id) for planned in plan.pending[:_LISTED])
-    left = len(plan.pending) - _LISTED
+    listed = ", ".join(repr(planned.change.id) for planned in pending[:_LISTED])
+    left = len(pending) - _LISTED
     raise PendingChangesError(
-        f"{len(plan.pending)} changes are pending: {listed}{f' and {left} more' * (left > 0)}. "
+        f"{len(pending)} changes are pending: {listed}{f' and {left} more' * (left > 0)}. "
         "Apply them with 'aflamingock apply' or Flamingock.run().",
         plan=plan,
     )

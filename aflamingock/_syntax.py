@@ -15,6 +15,12 @@ _INNER: Mapping[type, tuple[str, ...]] = {
     **dict.fromkeys((*DEFINITIONS, ast.Lambda), ("body",)),
     **dict.fromkeys(_COMPREHENSIONS, ("generators", "elt", "key", "value")),
 }
+_BINDING: Mapping[type, str] = {
+    **dict.fromkeys((*DEFINITIONS, ast.alias), "name"),
+    **dict.fromkeys((ast.ExceptHandler, ast.MatchAs, ast.MatchStar), "name"),
+    ast.MatchMapping: "rest",
+}
+_OUTER = frozenset({ast.Global, ast.Nonlocal})
 _NO_CODE = frozenset({"ctx", "kind", "type_comment"})
 _DECLARING = frozenset({"id", "author"})
 
@@ -80,11 +86,11 @@ class _Walk:
             part = waiting.pop()
             if isinstance(part, str):
                 self._texts.append(part)
-            elif isinstance(part, _Names):
-                self._scopes.append(part)
             elif part is None:
                 ended = self._scopes.pop()
                 self._scopes[-1].inner |= ended.free()
+            elif isinstance(part, _Names):
+                self._scopes.append(part)
             else:
                 waiting.extend(reversed(list(self._open(part))))
 
@@ -111,21 +117,20 @@ class _Walk:
             self._attributes.add((node.value.id, node.attr))
             return (f"(Attribute value=(Name {node.value.id!a}) attr={node.attr!a})",)
 
-        bound = bound_by(node)
-        if bound:
-            names.bound.add(bound)
+        kind = type(node)
+        if kind in _BINDING:
+            names.bound.add(bound_by(node) or "")
+        elif kind in _OUTER:
+            names.outer.update(getattr(node, "names", ()))
 
-        if isinstance(node, ast.Global | ast.Nonlocal):
-            names.outer.update(node.names)
-
-        inner = _INNER.get(type(node))
-        outer = [name for name in node._fields if name not in (inner or ())]
+        inner = _INNER.get(kind)
         if inner is None:
-            return (f"({type(node).__name__}", *_fields(node, outer), ")")
+            return (f"({kind.__name__}", *_fields(node, node._fields), ")")
 
+        outer = [name for name in node._fields if name not in inner]
         scope = _Names(bound=_parameters(node), is_class=isinstance(node, ast.ClassDef))
         return (
-            f"({type(node).__name__}",
+            f"({kind.__name__}",
             *_fields(node, outer),
             scope,
             *_fields(node, inner),
@@ -141,23 +146,23 @@ class _Walk:
             names.bound.add(node.id)
 
 
-def _fields(node: ast.AST, names: Sequence[str]) -> Iterator[Part]:
+def _fields(node: ast.AST, names: Sequence[str]) -> list[Part]:
+    parts: list[Part] = []
     for name in names:
         value = getattr(node, name, None)
         if value is None or name in _NO_CODE:
             continue
 
         if isinstance(value, ast.AST):
-            yield f" {name}="
-            yield value
+            parts += (f" {name}=", value)
         elif not isinstance(value, list):
-            yield f" {name}={value!a}"
+            parts.append(f" {name}={value!a}")
         elif isinstance(node, ast.JoinedStr):
-            yield from _merged(value)
+            parts += _merged(value)
         elif value:
-            yield f" {name}=["
-            yield from _items(name, value)
-            yield "]"
+            parts += (f" {name}=[", *_items(name, value), "]")
+
+    return parts
 
 
 def _items(field_name: str, items: Sequence[object]) -> Iterator[Part]:
@@ -220,7 +225,5 @@ def bound_by(node: ast.AST) -> str | None:
     if isinstance(node, ast.alias):
         return node.asname or node.name.partition(".")[0]
 
-    if isinstance(node, (*DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
-        return node.name
-
-    return node.rest if isinstance(node, ast.MatchMapping) else None
+    name = _BINDING.get(type(node))
+    return name and getattr(node, name)

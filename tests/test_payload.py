@@ -334,10 +334,6 @@ class TestErrors:
 
         class Worse(Exception):
             @property
-            def __notes__(self) -> list[str]:
-                raise RuntimeError("no notes for you")
-
-            @property
             def __traceback__(self) -> None:  # type: ignore[override]
                 raise RuntimeError("no traceback for you")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aflamingock.cli import main
 from tests.asgi.protocol import get, served
 
 ROOT = Path(__file__).parents[1]
@@ -121,3 +123,10 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_command_line_exists_with_its_options(page: Path) -> None:
+    lines = [line for code, _ in blocks(page, "sh") for line in code.splitlines()]
+    for _, *arguments in (shlex.split(line) for line in lines if line.startswith("aflamingock ")):
+        assert main([*arguments, "--help"]) == 0, arguments

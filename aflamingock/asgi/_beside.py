@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
 
 @asynccontextmanager
-async def task_beside(work: Callable[[], Awaitable[None]]) -> AsyncIterator[anyio.CancelScope]:
+async def task_beside(
+    work: Callable[[], Coroutine[Any, Any, None]],
+) -> AsyncIterator[anyio.CancelScope]:
     """
     Run *work* beside the block, and wait for its end.
 

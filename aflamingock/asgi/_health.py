@@ -10,10 +10,10 @@ from ._start import Source, Start
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute
 
 
-def health_routes(flamingock: Source, prefix: str = "") -> list[Route]:
+def health_routes(flamingock: Source, prefix: str = "") -> list[BaseRoute]:
     """
     Return the routes ``/livez``, ``/readyz`` and ``/health`` for Starlette or FastAPI.
 

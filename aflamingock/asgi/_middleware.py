@@ -158,6 +158,8 @@ class _InnerLifespan:
                 self._is_started = True
             case "lifespan.startup.failed" | "lifespan.shutdown.failed":
                 self.failure = _InnerFailedError(message.get("message", ""))
+            case _:
+                pass
 
         self.answered.set()
 

@@ -132,7 +132,7 @@ def check_mode(mode: str) -> None:
         raise ConfigurationError(f"There is no mode {mode!r}. Give one of {listed}.")
 
 
-async def _made(source: Source) -> Flamingock:
+async def _made(source: object) -> Flamingock:
     if isinstance(source, Flamingock):
         return source
 

@@ -13,7 +13,7 @@ import typer
 from ._audit import audit, issue, lock
 from ._changes import changes
 from ._command import describe
-from ._errors import FAILED, INTERRUPTED, USAGE
+from ._errors import FAILED, USAGE
 from ._output import show_document
 from ._settings import SHARED, Settings
 
@@ -46,8 +46,6 @@ def _run(arguments: list[str]) -> int:
         return program(arguments, prog_name="aflamingock", standalone_mode=False) or 0
     except _UsageError as exc:
         return _mistyped(exc, as_json="--json" in arguments)
-    except typer.Abort:
-        return INTERRUPTED
 
 
 def _mistyped(exc: Any, *, as_json: bool) -> int:

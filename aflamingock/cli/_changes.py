@@ -96,8 +96,8 @@ async def undo(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> Answer:
     """Roll changes back, newest first. Say which by one of the first four options."""
-    which = {"last": last, "to": to, "since": since and moment(since), "change_id": change}
-    which = {name: value for name, value in which.items() if value is not None}
+    options = {"last": last, "to": to, "since": since and moment(since), "change_id": change}
+    which: dict[str, Any] = {name: said for name, said in options.items() if said is not None}
     if len(which) != 1:
         raise ConfigurationError("Give one of --last, --to, --since and --change.")
 

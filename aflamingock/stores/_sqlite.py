@@ -186,8 +186,7 @@ class SQLiteDatabase:
     async def _connected(self) -> aiosqlite.Connection | None:
         if self._connection is None:
             async with self._gate:
-                if self._connection is None:
-                    self._connection = await self._connect()
+                self._connection = self._connection or await self._connect()
 
         return self._connection
 

@@ -45,7 +45,7 @@ def main() -> None:
 
         heading("What was done and when: aflamingock audit list")
         listed = command(environment, "audit", "list")
-        print(listed)
+        print(listed.expandtabs(22))
         expect(all(change in listed for change in CHANGES), "all are in the audit log")
 
         heading("Second start: nothing is pending")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 
 import pytest
+from blockbuster import BlockBuster
 
 from .conftest import FAILS, Project
 
@@ -304,3 +306,38 @@ def test_undo_refuses_where_nobody_can_answer(project: Project) -> None:
     assert outcome.code == 2
     assert "--yes" in outcome.document["error"]["message"]
     assert project.effects == ["create-users"]
+
+
+SIGNALLED = """
+import os
+import signal
+
+import anyio
+
+from aflamingock import change
+
+
+@change(id="slow", author="tests")
+class Slow:
+    async def execute(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.sleep(60)
+
+    async def rollback(self) -> None:
+        print("taken back")
+"""
+
+
+def test_a_signal_takes_the_running_change_back(project: Project, blockbuster: BlockBuster) -> None:
+    blockbuster.functions["os.write"].can_block_in("cli/_interruption.py", "_tell")
+    before = signal.getsignal(signal.SIGTERM)
+    (project.changes / "_0001__slow.py").write_text(SIGNALLED, "utf-8")
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 130
+    assert "taken back" in outcome.err
+    assert outcome.err.endswith("error: Interrupted.\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+    (entry,) = project.call("audit", "list", "--json").document["entries"]
+    assert entry["state"] == "ROLLED_BACK"

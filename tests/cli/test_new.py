@@ -65,6 +65,7 @@ def test_new_writes_into_a_package(project: Project) -> None:
         (["--changes", "./nowhere"], "create users", "./nowhere"),
         (["--changes", "json.decoder"], "create users", "json.decoder"),
         (["--changes", "changes"], "42", "'42'"),
+        (["--changes", "changes"], "long " * 60, "cannot be written"),
         (["--changes", "changes"], "../..", "'../..'"),
     ],
 )

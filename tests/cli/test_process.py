@@ -6,7 +6,6 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -157,39 +156,6 @@ def test_a_terminal_gets_a_table(project: Project) -> None:
     assert "create-users" in shown
     assert "\t" not in shown
     assert "1/1" in shown
-
-
-@pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_its_extra_the_command_says_how_to_install_it(
-    project: Project, missing: str
-) -> None:
-    code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from aflamingock.cli import main\n"
-        "sys.exit(main(['--version']))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=project.environment, capture_output=True, text=True
-    )
-
-    assert run.returncode == 2
-    assert run.stdout == ""
-    assert "aflamingock[cli]" in run.stderr
-    assert missing in run.stderr
-
-
-def test_an_error_within_the_program_is_not_taken_for_a_missing_extra(project: Project) -> None:
-    code = (
-        "import sys; sys.modules['aflamingock._flamingock'] = None\n"
-        "from aflamingock.cli import main\n"
-        "main([])"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=project.environment, capture_output=True, text=True
-    )
-
-    assert run.returncode == 1
-    assert "ModuleNotFoundError" in run.stderr
 
 
 def test_a_reader_that_goes_away_is_no_traceback(project: Project) -> None:

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+
+from aflamingock.cli import main
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let the program be imported anew."""
+    for name in [name for name in sys.modules if name.startswith("aflamingock.cli._")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    return monkeypatch
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_its_extra_the_command_says_how_to_install_it(
+    fresh: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        fresh.setitem(sys.modules, name, None)
+
+    fresh.setitem(sys.modules, missing, None)
+
+    assert main(["--version"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "python3 -m pip install 'aflamingock[cli]'" in captured.err
+    assert missing in captured.err
+
+
+def test_another_missing_module_is_not_taken_for_the_extra(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setitem(sys.modules, "aflamingock._flamingock", None)
+
+    with pytest.raises(ModuleNotFoundError, match="_flamingock"):
+        main(["--version"])
+
+
+def test_the_package_can_be_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["aflamingock", "--version"])
+
+    with pytest.raises(SystemExit) as raised:
+        runpy.run_module("aflamingock", run_name="__main__", alter_sys=False)
+
+    assert raised.value.code == 0
+    assert capsys.readouterr().out.startswith("aflamingock")

@@ -1,0 +1,271 @@
+"""What these tests share: changes in a folder, processes that run them, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+from aflamingock import AuditEntry, Flamingock
+from aflamingock.stores.sqlite import SQLiteAuditStore
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""How long to wait for what must happen, in seconds."""
+
+Layout = Literal["one file", "separate", "two files"]
+"""Where the log is: in the target's file (there with or without common transactions), or not."""
+
+LOCK = {"ttl": 60, "timeout": 5, "retry_interval": 0.1}
+"""A start that had to wait for the end of a dead one's lease would fail."""
+
+HEAD = """
+from pathlib import Path
+from aflamingock import Recovery, Verification, change
+
+@change(id="{id}", author="tests"{options})
+class Step:
+"""
+
+LINE = '''
+    async def execute(self, folder: Path):
+        """Append one line."""
+        with (folder / "effects.txt").open("a") as effects:
+            effects.write("{id}\\n")
+'''
+
+NON_TX = """
+    def tell(self, folder, line):
+        with (folder / "effects.txt").open("a") as effects:
+            effects.write(line + "\\n")
+
+    async def execute(self, folder: Path, pause):
+        self.tell(folder, "{id}")
+        await pause("execute {id}")
+        if (folder / "fail").exists():
+            raise ValueError("the broker said no")
+        self.tell(folder, "{id} to its end")
+
+    async def rollback(self, folder: Path, pause):
+        self.tell(folder, "not {id}")
+        await pause("rollback {id}")
+        self.tell(folder, "not {id} to its end")
+"""
+
+VERIFY = """
+    async def verify(self, folder: Path):
+        answer = (folder / "answer").read_text()
+        return Verification[answer]
+"""
+
+LOOK = """
+    async def verify(self, folder: Path):
+        file = folder / "effects.txt"
+        done = file.exists() and "{id} to its end" in file.read_text()
+        return Verification.APPLIED if done else Verification.NOT_APPLIED
+"""
+
+TX = """
+    async def execute(self, db, pause):
+        await db.execute("CREATE TABLE IF NOT EXISTS effects (line TEXT)")
+        await db.execute("INSERT INTO effects VALUES ('{id}')")
+        await pause("execute {id}")
+
+    async def rollback(self, db, pause):
+        await db.execute("DELETE FROM effects WHERE line = '{id}'")
+        await pause("rollback {id}")
+"""
+
+ON_DATA = ', target_system="data"'
+RETRIED = ", recovery=Recovery.ALWAYS_RETRY"
+
+
+class Runner:
+    """A process of the service, and what it has said."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        runner = str(Path(__file__).with_name("runner.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, runner, json.dumps(options)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._news:
+                self._lines.append(line.rstrip())
+                self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self._lines)
+
+    @property
+    def points(self) -> list[str]:
+        """The points that it has passed."""
+        return [line.removeprefix("point ") for line in self._lines if line.startswith("point ")]
+
+    def wait_for(self, *texts: str) -> None:
+        """Wait for a line with all of these texts."""
+        with self._news:
+            assert self._news.wait_for(
+                lambda: any(all(text in line for text in texts) for line in self._lines), PATIENCE
+            ), self.output
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait_until_stopped(self) -> None:
+        """Wait until it has stopped itself."""
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), self.output
+
+    def go(self) -> None:
+        """Let go a runner that waits for it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit code."""
+        code = self._process.wait(PATIENCE)
+        self._listener.join(PATIENCE)
+        return code
+
+    def kill(self) -> None:
+        """End it the hard way."""
+        self._process.kill()
+        self.end()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Project:
+    """A folder with changes, a log, and what the changes have done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.layout: Layout = "one file"
+        self._runners: list[Runner] = []
+        (folder / "changes").mkdir()
+
+    def add(self, *ids: str, code: str, options: str = "") -> None:
+        """Write changes, in this order."""
+        for order, id in enumerate(ids, 1):
+            path = self.folder / "changes" / f"_{order:04}__{id}.py"
+            path.write_text((HEAD + code).format(id=id, options=options), "utf-8")
+
+    def start(self, **options: Any) -> Runner:
+        """Start a process; see the runner for the options."""
+        given = {"folder": str(self.folder), "layout": self.layout, "lock": LOCK} | options
+        runner = Runner(given)
+        self._runners.append(runner)
+        return runner
+
+    def run(self, *, ends_with: int = 0, **options: Any) -> Runner:
+        """Start a process and wait for its end."""
+        runner = self.start(**options)
+        assert runner.end() == ends_with, runner.output
+        return runner
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for runner in self._runners:
+            runner.close()
+
+    def store(self) -> SQLiteAuditStore:
+        """Return the audit store."""
+        return SQLiteAuditStore(
+            self.folder / ("audit.db" if self.layout == "two files" else "data.db")
+        )
+
+    def entries(self) -> list[AuditEntry]:
+        """Return the log, after making sure that it is sound."""
+
+        async def read() -> list[AuditEntry]:
+            async with self.store() as store:
+                return [entry async for entry in store.entries("default")]
+
+        entries = anyio.run(read)
+        check_log(entries)
+        return entries
+
+    def log(self) -> list[str]:
+        """Return the states of the log, each with its attempt, and the types of system entries."""
+        return [
+            f"{entry.state} {entry.attempt}" if entry.change_id else entry.type
+            for entry in self.entries()
+        ]
+
+    def states(self, change_id: str) -> list[str]:
+        """Return the states of one change, each with its attempt."""
+        return [
+            f"{entry.state} {entry.attempt}"
+            for entry in self.entries()
+            if entry.change_id == change_id
+        ]
+
+    def ask(self, question: Callable[[Flamingock], Any]) -> Any:
+        """Return what a coroutine of a ``Flamingock`` without code answers."""
+        return anyio.run(question, Flamingock(changes=[], audit_store=self.store()))
+
+    @property
+    def lines(self) -> list[str]:
+        """What changes outside of transactions have done."""
+        file = self.folder / "effects.txt"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
+    def rows(self) -> list[str]:
+        """What changes in transactions have done."""
+        with closing(sqlite3.connect(self.folder / "data.db")) as connection:
+            return [line for (line,) in connection.execute("SELECT line FROM effects")]
+
+
+def check_log(entries: Sequence[AuditEntry]) -> None:
+    """Make sure that a log is one history, without gaps and unchanged."""
+    assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+    assert len({entry.entry_id for entry in entries}) == len(entries)
+    epochs = [entry.epoch for entry in entries]
+    assert epochs == sorted(epochs)
+    digest = ""
+    for entry in entries:
+        digest = entry.compute_digest(digest)
+        assert entry.digest == digest, f"entry {entry.sequence} does not fit"
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something outside of our processes' output holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

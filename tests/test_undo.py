@@ -1,0 +1,168 @@
+"""Which changes an undo takes back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from aflamingock._change import Change
+from aflamingock._pipeline import LoadedStage, Pipeline
+from aflamingock._records import AuditEntry
+from aflamingock._states import AuditState, TxStrategy
+from aflamingock._undo import plan_undo
+from aflamingock.exceptions import ConfigurationError
+
+_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class WithRollback:
+    async def execute(self) -> None:
+        """Do nothing."""
+
+    async def rollback(self) -> None:
+        """Do nothing."""
+
+
+class WithoutRollback:
+    async def execute(self) -> None:
+        """Do nothing."""
+
+
+def _change(id: str, **values) -> Change:
+    return Change(**{"author": "ann", "order": id, "cls": WithRollback, "id": id} | values)
+
+
+def _pipeline(*changes: Change) -> Pipeline:
+    return Pipeline((LoadedStage("main", changes),))
+
+
+def _applied(*ids: str) -> dict[str, AuditEntry]:
+    """Return a history in which the changes were applied in this order, an hour apart."""
+    return {
+        id: AuditEntry(
+            service="s",
+            execution_id="e",
+            change_id=id,
+            sequence=2 * number,
+            state=AuditState.APPLIED,
+            created_at=_NOON + timedelta(hours=number),
+        )
+        for number, id in enumerate(ids, start=1)
+    }
+
+
+def _with_state(id: str, state: str, **values) -> dict[str, AuditEntry]:
+    entry = AuditEntry(
+        service="s", execution_id="e", change_id=id, sequence=90, state=AuditState(state), **values
+    )
+    return {id: entry}
+
+
+_ABC = _pipeline(*map(_change, "abc"))
+
+
+def _ids(pipeline: Pipeline, last: dict[str, AuditEntry], **selection) -> list[str]:
+    return [change.id for change in plan_undo(pipeline, last, **selection)]
+
+
+class TestSelection:
+    @pytest.mark.parametrize(
+        ("count", "chosen"), [(1, ["c"]), (2, ["c", "b"]), (9, ["c", "b", "a"])]
+    )
+    def test_the_last_ones_go_newest_first(self, count, chosen):
+        assert _ids(_ABC, _applied("a", "b", "c"), count=count) == chosen
+
+    def test_the_order_is_that_of_the_log_and_not_of_the_code(self):
+        assert _ids(_ABC, _applied("c", "a", "b"), count=2) == ["b", "a"]
+
+    def test_only_applied_changes_count(self):
+        last = _applied("a", "b") | _with_state("c", "ROLLED_BACK")
+
+        assert _ids(_ABC, last, count=1) == ["b"]
+
+    def test_nothing_applied_is_nothing_to_undo(self):
+        assert _ids(_ABC, {}, count=1) == []
+
+    def test_to_keeps_the_named_change(self):
+        assert _ids(_ABC, _applied("a", "b", "c"), to="a") == ["c", "b"]
+
+    def test_to_the_last_one_is_nothing_to_undo(self):
+        assert _ids(_ABC, _applied("a", "b", "c"), to="c") == []
+
+    def test_to_may_name_a_change_that_is_gone_from_the_code(self):
+        assert _ids(_ABC, _applied("gone", "a", "b"), to="gone") == ["b", "a"]
+
+    def test_since_takes_what_was_applied_then_or_later(self):
+        assert _ids(_ABC, _applied("a", "b", "c"), since=_NOON + timedelta(hours=2)) == ["c", "b"]
+
+    def test_since_compares_moments_and_not_wall_clocks(self):
+        moment = (_NOON + timedelta(hours=3)).astimezone(timezone(timedelta(hours=9)))
+
+        assert _ids(_ABC, _applied("a", "b", "c"), since=moment) == ["c"]
+
+    def test_a_named_change_goes_alone(self):
+        assert _ids(_ABC, _applied("a", "b", "c"), change_id="b") == ["b"]
+
+    def test_one_that_was_marked_as_applied_can_be_undone(self):
+        assert _ids(_ABC, _with_state("b", "MANUAL_MARKED_AS_APPLIED"), change_id="b") == ["b"]
+
+    def test_one_whose_undo_did_not_commit_can_be_undone_again(self):
+        last = _with_state("b", "ROLLBACK_FAILED", tx_strategy=TxStrategy.TX_SHARED)
+
+        assert _ids(_ABC, last, change_id="b") == ["b"]
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("selection", [{"to": "b"}, {"change_id": "b"}])
+    def test_a_change_that_the_log_does_not_know_is_named(self, selection):
+        with pytest.raises(ConfigurationError, match="'b' is not applied .the audit log does not"):
+            plan_undo(_ABC, _applied("a"), **selection)
+
+    @pytest.mark.parametrize("state", ["ROLLED_BACK", "FAILED", "STARTED", "ROLLBACK_FAILED"])
+    @pytest.mark.parametrize("name", ["to", "change_id"])
+    def test_a_change_that_is_not_applied_is_refused_with_its_state(self, name, state):
+        with pytest.raises(ConfigurationError, match=f"'b' is not applied .its state is {state}."):
+            plan_undo(_ABC, _with_state("b", state), **{name: "b"})
+
+    def test_a_missing_rollback_is_refused_with_file_and_line(self):
+        change = _change("b", cls=WithoutRollback, file="changes/b.py", line=7)
+        with pytest.raises(ConfigurationError, match="WithoutRollback has no rollback") as refused:
+            plan_undo(_pipeline(change), _applied("b"), count=1)
+
+        assert (refused.value.file, refused.value.line) == ("changes/b.py", 7)
+
+    def test_a_change_that_is_gone_from_the_code_is_refused(self):
+        with pytest.raises(ConfigurationError, match="'gone' cannot be undone: it is gone"):
+            plan_undo(_ABC, _applied("a", "gone"), count=1)
+
+    def test_what_is_not_chosen_may_be_gone(self):
+        assert _ids(_ABC, _applied("gone", "a"), count=1) == ["a"]
+
+    def test_every_fault_is_named_at_once(self):
+        pipeline = _pipeline(_change("a", cls=WithoutRollback))
+        with pytest.raises(ConfigurationError) as refused:
+            plan_undo(pipeline, _applied("a", "gone"), count=2)
+
+        assert len(refused.value.faults) == 2
+        assert "'a'" in str(refused.value)
+        assert "'gone'" in str(refused.value)
+
+
+class TestDependents:
+    _PIPELINE = _pipeline(_change("a"), _change("b", depends_on=("a",)))
+
+    def test_a_change_that_an_applied_one_needs_is_refused(self):
+        with pytest.raises(ConfigurationError, match="'a' cannot be undone alone.*'b' depends"):
+            plan_undo(self._PIPELINE, _applied("a", "b"), change_id="a")
+
+    def test_both_together_can_be_undone(self):
+        assert _ids(self._PIPELINE, _applied("a", "b"), count=2) == ["b", "a"]
+
+    def test_the_dependent_one_can_be_undone(self):
+        assert _ids(self._PIPELINE, _applied("a", "b"), change_id="b") == ["b"]
+
+    def test_one_that_is_not_applied_needs_nothing(self):
+        last = _applied("a") | _with_state("b", "ROLLED_BACK")
+
+        assert _ids(self._PIPELINE, last, change_id="a") == ["a"]
