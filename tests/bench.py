@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,11 @@ from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from types import ModuleType
 from typing import Any
 
 import aiosqlite
 
-from aflamingock import AuditEntry, AuditState, Flamingock, Recovery, RunStatus, Stage, change
+from aflamingock import AuditEntry, AuditState, Flamingock, RunStatus, Stage, change
 from aflamingock._discovery import load_pipeline
 from aflamingock.stores.sqlite import SQLiteAuditStore
 
@@ -39,9 +39,6 @@ class Change:
 
     async def execute(self) -> None:
         await asyncio.sleep(0)
-
-    async def rollback(self) -> None:
-        await asyncio.sleep(0)
 '''
 
 IMPORT = """
@@ -52,28 +49,17 @@ import aflamingock
 print(perf_counter() - started)
 """
 
+LAST_ROWS = "SELECT * FROM flamingockAuditLog WHERE service = ? ORDER BY sequence DESC LIMIT 8"
+ALL_ROWS = "SELECT * FROM flamingockAuditLog ORDER BY sequence"
+
 Measured = Callable[[], Awaitable[float]]
 
 
-class Table:
-    """The figures, and the goals that they missed."""
-
-    def __init__(self) -> None:
-        self._missed: list[str] = []
-        print(f"{'what':<66}{'figure':>12}{'goal':>12}")
-
-    def add(self, what: str, figure: float, goal: float | None = None, unit: str = "") -> None:
-        """Print a figure, and whether it is above its goal."""
-        wanted = "" if goal is None else f"<= {goal:g}{unit}"
-        missed = goal is not None and figure > goal
-        mark = "   missed" if missed else ""
-        print(f"{what:<66}{f'{figure:.2f}{unit}':>12}{wanted:>12}{mark}", flush=True)
-        if missed:
-            self._missed.append(what)
-
-    def end(self) -> None:
-        """Print what missed its goal."""
-        print(f"\nGoals missed: {', '.join(self._missed) or 'none'}")
+def show(what: str, figure: float, goal: float | None = None, unit: str = "") -> None:
+    """Print a figure, and whether it misses its goal."""
+    wanted = "" if goal is None else f"<= {goal:g}{unit}"
+    mark = "   missed" if goal is not None and figure > goal else ""
+    print(f"{what:<66}{f'{figure:.2f}{unit}':>12}{wanted:>12}{mark}", flush=True)
 
 
 def write_changes(folder: Path, number: int) -> Path:
@@ -107,34 +93,24 @@ def service(folder: Path, log: Path) -> Flamingock:
 def history(folder: Path, size: int) -> Iterator[AuditEntry]:
     """Yield a log in which every change was applied, and again and again before that."""
     pipeline = load_pipeline([Stage("default", location=folder)], profiles=(), targets=())
-    states = (
-        AuditState.STARTED,
-        AuditState.APPLIED,
-        AuditState.ROLLBACK_STARTED,
-        AuditState.ROLLED_BACK,
-    )
-    changes = list(pipeline.changes())
-    digest = ""
-    # whatever the size is, the last entry of every change has to be an APPLIED
-    first = -(size - 1) % (len(changes) * len(states)) + 2 * len(changes)
-    for sequence, step in enumerate(islice(count(first), size - 1), 1):
+    changes, digest = list(pipeline.changes()), ""
+    # one is left out for the CHECKPOINT, and the last entry of every change is an APPLIED
+    first = -size % (2 * len(changes)) + 1
+    for sequence, step in enumerate(range(first, first + size - 1), 1):
         lap, place = divmod(step // 2, len(changes))
         one = changes[place]
         entry = AuditEntry(
             service="default",
-            state=states[lap % 2 * 2 + step % 2],
+            state=AuditState.APPLIED if step % 2 else AuditState.STARTED,
             execution_id="filled",
             stage_id="default",
             change_id=one.id,
             change_order=one.order,
             author=one.author,
             attempt=lap + 1,
-            recovery_strategy=Recovery.MANUAL_INTERVENTION,
-            rollback_available=True,
             invoked_class=one.invoked_class,
             invoked_method="execute",
             source_file=one.source,
-            execution_hostname="bench",
             checksum=one.checksum,
         ).sealed(sequence=sequence, previous=digest, epoch=1)
         digest = entry.digest
@@ -155,7 +131,7 @@ async def fill(log: Path, folder: Path, size: int) -> None:
         assert (last.sequence, last.type) == (size, "CHECKPOINT")
 
 
-async def measure_no_op_starts(table: Table, folder: Path, logs: dict[int, Path]) -> None:
+async def measure_no_op_starts(folder: Path, logs: dict[int, Path]) -> None:
     """Compare starts with nothing to do, and hold them against a bare read."""
 
     def start(log: Path) -> Measured:
@@ -163,9 +139,7 @@ async def measure_no_op_starts(table: Table, folder: Path, logs: dict[int, Path]
 
     async def bare_read() -> None:
         async with aiosqlite.connect(logs[SIZES[-1]]) as connection:
-            statement = "SELECT * FROM flamingockAuditLog WHERE service = ? "
-            statement += "ORDER BY sequence DESC LIMIT 8"
-            await connection.execute_fetchall(statement, ("default",))
+            await connection.execute_fetchall(LAST_ROWS, ("default",))
 
     def bytes_of_files() -> None:
         for path in sorted(folder.iterdir()):
@@ -181,14 +155,14 @@ async def measure_no_op_starts(table: Table, folder: Path, logs: dict[int, Path]
     for size, seconds in zip(SIZES, times, strict=True):
         goal = None if size == SIZES[0] else 1.2
         what = f"start with nothing to do, {size:,} entries / {SIZES[0]:,} entries"
-        table.add(what, seconds / times[0], goal)
+        show(what, seconds / times[0], goal)
 
-    table.add(f"  the first of them, {KNOWN} changes", times[0] * 1000, unit=" ms")
-    table.add("  against a bare read of the last rows", times[0] / read)
-    table.add("  against that and a bare read of the changes' files", times[0] / (read + files))
+    show(f"  the first of them, {KNOWN} changes", times[0] * 1000, unit=" ms")
+    show("  against a bare read of the last rows", times[0] / read)
+    show("  against that and a bare read of the changes' files", times[0] / (read + files))
 
 
-async def measure_applying(table: Table, folder: Path) -> None:
+async def measure_applying(folder: Path) -> None:
     """Hold the applying of many changes against as many durable inserts and the changes alone."""
     folders = count(1)
 
@@ -215,10 +189,10 @@ async def measure_applying(table: Table, folder: Path) -> None:
 
     applied, inserts, changes = await interleaved(5, apply, insert, execute)
     what = f"apply {APPLIED:,} / {APPLIED + 1:,} durable inserts and the changes' own work"
-    table.add(what, applied / (inserts + changes), 1.5)
-    table.add("  each change", applied / APPLIED * 1000, unit=" ms")
-    table.add("  of that its durable insert", inserts / APPLIED * 1000, unit=" ms")
-    table.add("  of that its own work: import and execute", changes / APPLIED * 1000, unit=" ms")
+    show(what, applied / (inserts + changes), 1.5)
+    show("  each change", applied / APPLIED * 1000, unit=" ms")
+    show("  of that its durable insert", inserts / APPLIED * 1000, unit=" ms")
+    show("  of that its own work: import and execute", changes / APPLIED * 1000, unit=" ms")
 
 
 def new_project(folder: Path, number: int) -> tuple[Path, Path]:
@@ -228,9 +202,8 @@ def new_project(folder: Path, number: int) -> tuple[Path, Path]:
 
 async def rows_of(log: Path) -> list[Any]:
     """Return all rows of a log."""
-    statement = "SELECT * FROM flamingockAuditLog ORDER BY sequence"
     async with aiosqlite.connect(log) as connection:
-        return list(await connection.execute_fetchall(statement))
+        return list(await connection.execute_fetchall(ALL_ROWS))
 
 
 async def bare_inserts(log: Path, rows: list[Any]) -> None:
@@ -247,13 +220,12 @@ async def bare_inserts(log: Path, rows: list[Any]) -> None:
 
 async def bare_changes(files: Path) -> None:
     """Run the changes' modules, then the changes."""
-    for path in sorted(files.iterdir()):
-        module = ModuleType(path.stem)
-        exec(compile(path.read_bytes(), path, "exec"), vars(module))
-        await module.Change().execute()
+    for path in sorted(os.listdir(files)):
+        module = runpy.run_path(os.path.join(files, path))
+        await module["Change"]().execute()
 
 
-async def measure_concurrency(table: Table) -> None:
+async def measure_concurrency() -> None:
     """Hold stages that run at the same time against their critical path."""
 
     def changes(stage: str, number: int) -> list[type]:
@@ -281,13 +253,15 @@ async def measure_concurrency(table: Table) -> None:
             return await timed(Flamingock(stages=stages, audit_store=store).run)
 
     (seconds,) = await interleaved(5, run)
-    table.add("concurrent stages / their critical path", seconds / (20 * PAUSE), 1.1)
+    show("concurrent stages / their critical path", seconds / (20 * PAUSE), 1.1)
 
 
-def peak_memory(folder: Path, log: Path) -> float:
-    """Return the peak in bytes of a start that finds one more change, in a process of its own."""
-    command = [sys.executable, __file__, "memory", str(folder), str(log)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def figure_of(*arguments: str | Path) -> float:
+    """Return what a Python process of its own prints."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, *map(str, arguments)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return float(answer.stdout)
 
 
 def print_peak_memory(folder: Path, log: Path) -> None:
@@ -298,32 +272,24 @@ def print_peak_memory(folder: Path, log: Path) -> None:
     print(tracemalloc.get_traced_memory()[1])
 
 
-def import_time(compiled: Path) -> float:
-    """Return the seconds that the package takes to import, compiled, once anyio is there."""
-    command = [sys.executable, "-X", f"pycache_prefix={compiled}", "-c", IMPORT]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return float(answer.stdout)
-
-
 async def main(folder: Path) -> None:
     """Measure everything."""
-    table = Table()
+    print(f"{'what':<66}{'figure':>12}{'goal':>12}")
     changes = write_changes(folder / "changes", KNOWN)
     logs = {size: folder / f"{size}.db" for size in SIZES}
     for size, log in logs.items():
         await fill(log, changes, size)
 
-    await measure_no_op_starts(table, changes, logs)
-    await measure_applying(table, folder)
-    await measure_concurrency(table)
+    await measure_no_op_starts(changes, logs)
+    await measure_applying(folder)
+    await measure_concurrency()
     one_more = write_changes(folder / "more", KNOWN + 1)
-    small, *_, large = (peak_memory(one_more, log) for log in logs.values())
-    table.add(f"peak memory, {SIZES[-1]:,} entries / {SIZES[0]:,} entries", large / small, 1.2)
-    table.add(f"  at {SIZES[0]:,} entries", small / 2**20, unit=" MiB")
-    imports = [import_time(folder / "compiled") for _ in range(16)]
-    table.add("import of aflamingock, beyond anyio", median(imports[1:]) * 1000, 40, " ms")
-    table.end()
+    small, *_, large = (figure_of(__file__, "memory", one_more, log) for log in logs.values())
+    show(f"peak memory, {SIZES[-1]:,} entries / {SIZES[0]:,} entries", large / small, 1.2)
+    show(f"  at {SIZES[0]:,} entries", small / 2**20, unit=" MiB")
+    compiled = f"pycache_prefix={folder / 'compiled'}"
+    imports = [figure_of("-X", compiled, "-c", IMPORT) for _ in range(16)]
+    show("import of aflamingock, beyond anyio", median(imports[1:]) * 1000, 40, " ms")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from aflamingock.exceptions import LockLostError
 
 
 def _lease(**values) -> Lease:
-    return Lease(**{"service": "shop", "owner": "run", "epoch": 3, "ttl": 60.0} | values)
+    given: dict[str, Any] = {"service": "shop", "owner": "run", "epoch": 3, "ttl": 60.0}
+    return Lease(**given | values)
 
 
 class Clock:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -115,7 +116,7 @@ def memory(time) -> MemoryAuditStore:
 
 
 def make_lock(store: AuditStore[Any], time: Time, owner: str = "run", **values) -> Lock:
-    options = {"ttl": 60.0, "timeout": 180.0, "retry_interval": 1.0}
+    options: dict[str, Any] = {"ttl": 60.0, "timeout": 180.0, "retry_interval": 1.0}
     listeners = values.pop("listeners", None)
     return Lock(
         store,
@@ -131,8 +132,8 @@ def make_lock(store: AuditStore[Any], time: Time, owner: str = "run", **values) 
 
 
 def left_behind(**values) -> Lease:
-    given = {"service": "shop", "owner": "other", "epoch": 7, "ttl": 60.0, "host": "db-1"}
-    return Lease(**given | values)
+    given: dict[str, Any] = {"service": "shop", "owner": "other", "epoch": 7, "ttl": 60.0}
+    return Lease(**given | {"host": "db-1"} | values)
 
 
 async def written(store: AuditStore[Any], lease: Lease) -> Lease:
@@ -161,7 +162,7 @@ class TestGrant:
             assert granted(held).lease.token == lease.token
             assert (lease.owner, lease.epoch, lease.ttl) == ("run", 1, 60.0)
             assert (lease.pid, lease.released) == (os.getpid(), False)
-            assert lease.process == describe_process(os.getpid())
+            assert lease.process == await anyio.to_thread.run_sync(describe_process, os.getpid())
 
         assert time.pauses == []
 
@@ -248,8 +249,11 @@ class TestWaiting:
         looked = anyio.Event()
         order: list[str] = []
 
+        other = backend.store()
+
         async def wait() -> None:
-            async with backend.store() as other, make_lock(other, time, "second").hold() as held:
+            lock = make_lock(other, time, "second", timeout=1e6)
+            async with other, lock.hold() as held:
                 order.append(f"second, epoch {granted(held).epoch}")
 
         def on_pause() -> None:
@@ -257,11 +261,10 @@ class TestWaiting:
                 looked.set()
 
         time.on_pause = on_pause
-        async with anyio.create_task_group() as tasks:
-            async with make_lock(store, time, "first").hold():
-                tasks.start_soon(wait)
-                await looked.wait()
-                order.append("first")
+        async with anyio.create_task_group() as tasks, make_lock(store, time, "first").hold():
+            tasks.start_soon(wait)
+            await looked.wait()
+            order.append("first")
 
         assert order == ["first", "second, epoch 2"]
 
@@ -353,8 +356,13 @@ class TestWaiting:
 
     async def test_a_cancelled_wait_leaves_nothing_behind(self, store, time):
         holder = await written(store, left_behind())
+
+        def on_pause() -> None:
+            if len(time.pauses) == 3:
+                scope.cancel()
+
+        time.on_pause = on_pause
         with anyio.CancelScope() as scope:
-            time.on_pause = lambda: len(time.pauses) == 3 and scope.cancel()
             async with make_lock(store, time).hold():
                 raise AssertionError
 
@@ -484,7 +492,7 @@ anyio.run(main)
 
 class TestSingleHost:
     @pytest.fixture
-    def path(self, tmp_path) -> Path:
+    def path(self, tmp_path: Path) -> Path:
         return tmp_path / "audit.db"
 
     @pytest.fixture
@@ -580,16 +588,13 @@ class TestReleaseByForce:
 
         assert (await read(store)).epoch == 2
 
-    async def test_a_holder_that_leaves_does_not_free_the_lease_of_its_successor(
-        self, backend, store, time
-    ):
-        async with backend.store() as other, make_lock(store, time, "holder").hold():
-            await make_lock(other, time, "operator").release_by_force()
-            successor = make_lock(other, time, "successor").hold(wait=False)
-            held = await successor.__aenter__()
+    async def test_a_holder_that_leaves_does_not_free_the_lease_of_its_successor(self, store, time):
+        async with make_lock(store, time, "holder").hold():
+            await make_lock(store, time, "operator").release_by_force()
+            successor = await written(store, left_behind(owner="successor", epoch=3))
 
-        assert granted(held).epoch == 3
-        assert (await read(store)).token == granted(held).lease.token
+        assert (await read(store)).token == successor.token
+        assert not (await read(store)).released
 
     async def test_the_epoch_is_above_that_of_the_log(self, store, time):
         await written(store, left_behind())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,13 @@ class WithVerify(WithRollback):
 
 
 def _change(id: str, **values) -> Change:
-    return Change(**{"author": "ann", "order": id, "cls": WithRollback, "id": id} | values)
+    given: dict[str, Any] = {"author": "ann", "order": id, "cls": WithRollback, "id": id}
+    return Change(**given | values)
 
 
 def _entry(id: str, state: str = "APPLIED", **values) -> AuditEntry:
-    given = {"service": "s", "execution_id": "before", "change_id": id, "sequence": 1} | values
-    return AuditEntry(state=AuditState(state), **given)
+    given: dict[str, Any] = {"service": "s", "execution_id": "before", "change_id": id}
+    return AuditEntry(state=AuditState(state), **given | {"sequence": 1} | values)
 
 
 def _pipeline(*changes: Change, inactive: frozenset[str] = frozenset()) -> Pipeline:
@@ -259,9 +261,7 @@ class TestOutOfOrder:
         assert plan.out_of_order == ()
 
     def test_one_before_a_change_that_is_rolled_back_is_in_order(self):
-        plan = make_plan(
-            _pipeline(_change("a"), _change("b")), _last(_entry("b", "ROLLED_BACK"))
-        )
+        plan = make_plan(_pipeline(_change("a"), _change("b")), _last(_entry("b", "ROLLED_BACK")))
 
         assert plan.out_of_order == ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,7 @@ class TestDigest:
 
     @pytest.mark.parametrize("name", sorted({f.name for f in fields(AuditEntry)} - {"digest"}))
     def test_every_other_value_counts(self, name):
-        changed = {
+        changed: dict[str, Any] = {
             "type": AuditType.CHECKPOINT,
             "state": AuditState.APPLIED,
             "tx_strategy": TxStrategy.NON_TX,

@@ -146,7 +146,9 @@ class TestLockOptions:
         ],
     )
     def test_the_limits_are_allowed(self, values):
-        assert LockOptions(**values)
+        options = LockOptions(**values)
+
+        assert {name: getattr(options, name) for name in values} == values
 
     @pytest.mark.parametrize(
         "values",

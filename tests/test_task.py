@@ -27,8 +27,9 @@ class TestSupervised:
         assert await supervised(work) == "answer"
 
     async def test_an_answer_may_be_none(self):
-        async def work() -> None:
+        async def work() -> int | None:
             await checkpoint()
+            return None
 
         assert await supervised(work) is None
 

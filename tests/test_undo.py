@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,8 @@ class WithoutRollback:
 
 
 def _change(id: str, **values) -> Change:
-    return Change(**{"author": "ann", "order": id, "cls": WithRollback, "id": id} | values)
+    given: dict[str, Any] = {"author": "ann", "order": id, "cls": WithRollback, "id": id}
+    return Change(**given | values)
 
 
 def _pipeline(*changes: Change) -> Pipeline:
@@ -121,9 +123,10 @@ class TestRefusal:
 
     @pytest.mark.parametrize("state", ["ROLLED_BACK", "FAILED", "STARTED", "ROLLBACK_FAILED"])
     @pytest.mark.parametrize("name", ["to", "change_id"])
-    def test_a_change_that_is_not_applied_is_refused_with_its_state(self, name, state):
+    def test_a_change_that_is_not_applied_is_refused_with_its_state(self, name: str, state: str):
+        selection: dict[str, Any] = {name: "b"}
         with pytest.raises(ConfigurationError, match=f"'b' is not applied .its state is {state}."):
-            plan_undo(_ABC, _with_state("b", state), **{name: "b"})
+            plan_undo(_ABC, _with_state("b", state), **selection)
 
     def test_a_missing_rollback_is_refused_with_file_and_line(self):
         change = _change("b", cls=WithoutRollback, file="changes/b.py", line=7)

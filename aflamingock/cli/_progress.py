@@ -13,8 +13,6 @@ from rich.text import Text
 from .._events import (
     ChangeApplied,
     ChangeEvent,
-    ChangeFailed,
-    ChangeRollbackFailed,
     ChangeRolledBack,
     ChangeStarted,
     Event,
@@ -91,15 +89,7 @@ def _said(event: Event) -> str | None:
             return f"{change}: started{attempt}"
         case ChangeApplied():
             return f"{change}: applied in {event.duration:.2f} s"
-        case ChangeFailed():
-            return f"{change}: failed: {_error(event.error)}"
         case ChangeRolledBack():
             return f"{change}: rolled back"
-        case ChangeRollbackFailed():
-            return f"{change}: rollback failed: {_error(event.error)}"
-        case _:
+        case _:  # what has failed, the log tells
             return None
-
-
-def _error(exc: BaseException) -> str:
-    return cell(f"{type(exc).__name__}: {exc}")

@@ -25,7 +25,7 @@ def report_parts(report: RunReport) -> Sequence[Table | str]:
 
 def failure_parts(exc: BaseException) -> Sequence[Table | str]:
     """Return what an error carries: a report, a plan or issues."""
-    if isinstance(exc, FlamingockError) and exc.report is not None:
+    if isinstance(exc, FlamingockError) and exc.report is not None and exc.report.stages:
         return report_parts(exc.report)
 
     if isinstance(exc, PendingChangesError):

@@ -74,7 +74,7 @@ class SQLiteDatabase:
         self._suffix = suffix
         self._path: str | None = None
         self._connection: aiosqlite.Connection | None = None
-        self._gate = anyio.Lock()
+        self._gate = anyio.Lock(fast_acquire=True)
 
     async def __aenter__(self) -> Self:
         """Find out where the file is; it is not touched."""
@@ -184,11 +184,11 @@ class SQLiteDatabase:
             await close(connection)
 
     async def _connected(self) -> aiosqlite.Connection | None:
-        if self._connection is None:
-            async with self._gate:
-                self._connection = self._connection or await self._connect()
+        async with self._gate:
+            if self._connection is None:
+                self._connection = await self._connect()
 
-        return self._connection
+            return self._connection
 
     async def _connect(self) -> aiosqlite.Connection | None:
         try:

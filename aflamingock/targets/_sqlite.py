@@ -81,6 +81,9 @@ async def connect(
     uri = f"{Path(path).as_uri()}?mode={mode}"
     # Cut off half-way, a connection would be left to the garbage collector.
     with anyio.CancelScope(shield=True):
+        # Where aiosqlite cannot connect, it leaves its thread behind, which may then find the
+        # event loop closed.
+        await run_sync(_try_to_connect, uri)
         connection = await aiosqlite.connect(
             uri, uri=True, isolation_level=None, timeout=PATIENCE, factory=factory
         )
@@ -91,6 +94,10 @@ async def connect(
             raise
 
     return connection
+
+
+def _try_to_connect(uri: str) -> None:
+    sqlite3.connect(uri, uri=True).close()
 
 
 async def close(connection: aiosqlite.Connection) -> None:

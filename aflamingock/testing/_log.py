@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..exceptions import SequenceConflictError
 from ._patience import StoreFactory, created, insist
 
 _SERVICE = "shop"
+_NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 HOSTILE_TEXTS = (
     "",
@@ -32,11 +33,16 @@ HOSTILE_TEXTS = (
 
 
 def chain(count: int, **values: Any) -> list[AuditEntry]:
-    """Return sealed entries, numbered from 1."""
+    """Return sealed entries, numbered from 1; by their clock each is older than the last."""
     sealed: list[AuditEntry] = []
     for sequence in range(1, count + 1):
         previous = sealed[-1].digest if sealed else ""
-        defaults = {"service": _SERVICE, "state": AuditState.APPLIED, "execution_id": "run-1"}
+        defaults: dict[str, Any] = {
+            "service": _SERVICE,
+            "state": AuditState.APPLIED,
+            "execution_id": "run-1",
+            "created_at": _NOON - timedelta(milliseconds=sequence),
+        }
         entry = AuditEntry(**(defaults | values))
         sealed.append(entry.sealed(sequence=sequence, previous=previous))
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 import runpy
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from aflamingock.cli import main
+from aflamingock.cli import _app, main
+
+from .conftest import Project
 
 
 @pytest.fixture
@@ -38,6 +42,32 @@ def test_another_missing_module_is_not_taken_for_the_extra(fresh: pytest.MonkeyP
 
     with pytest.raises(ModuleNotFoundError, match="_flamingock"):
         main(["--version"])
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raise_error(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(_app, "version", raise_error)
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "aflamingock, not installed\n"
+
+
+def test_a_reader_that_goes_away_is_no_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(1, "create-users")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        code = main([*project.options, "apply"])
+
+    assert code == 1
+    assert project.effects == ["create-users"]
 
 
 def test_the_package_can_be_run(

@@ -156,22 +156,3 @@ def test_a_terminal_gets_a_table(project: Project) -> None:
     assert "create-users" in shown
     assert "\t" not in shown
     assert "1/1" in shown
-
-
-def test_a_reader_that_goes_away_is_no_traceback(project: Project) -> None:
-    project.write(1, "create-users")
-    command = [*project.command("apply"), "--json"]
-    reading, writing = os.pipe()
-    os.close(reading)
-    run = subprocess.run(
-        command,
-        cwd=project.folder,
-        env=project.environment,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(writing)
-
-    assert project.effects == ["create-users"]
-    assert "Traceback" not in run.stderr

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
-from aflamingock import AuditEntry, Flamingock
+from aflamingock import AuditEntry, Issue, Resolution, RunReport
 from aflamingock.stores.sqlite import SQLiteAuditStore
+
+from .runner import build
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -32,45 +34,43 @@ LOCK = {"ttl": 60, "timeout": 5, "retry_interval": 0.1}
 
 HEAD = """
 from pathlib import Path
+import anyio
 from aflamingock import Recovery, Verification, change
 
 @change(id="{id}", author="tests"{options})
 class Step:
 """
 
-LINE = '''
+LINE = """
     async def execute(self, folder: Path):
-        """Append one line."""
         with (folder / "effects.txt").open("a") as effects:
             effects.write("{id}\\n")
-'''
+"""
 
 NON_TX = """
-    def tell(self, folder, line):
-        with (folder / "effects.txt").open("a") as effects:
-            effects.write(line + "\\n")
-
     async def execute(self, folder: Path, pause):
-        self.tell(folder, "{id}")
+        await self.tell(folder, "{id}")
         await pause("execute {id}")
-        if (folder / "fail").exists():
-            raise ValueError("the broker said no")
-        self.tell(folder, "{id} to its end")
+        await self.tell(folder, "{id} to its end")
 
     async def rollback(self, folder: Path, pause):
-        self.tell(folder, "not {id}")
+        await self.tell(folder, "not {id}")
         await pause("rollback {id}")
-        self.tell(folder, "not {id} to its end")
+        await self.tell(folder, "not {id} to its end")
+
+    async def tell(self, folder, line):
+        async with await anyio.open_file(folder / "effects.txt", "a") as effects:
+            await effects.write(line + "\\n")
 """
 
 VERIFY = """
-    async def verify(self, folder: Path):
+    def verify(self, folder: Path):
         answer = (folder / "answer").read_text()
         return Verification[answer]
 """
 
 LOOK = """
-    async def verify(self, folder: Path):
+    def verify(self, folder: Path):
         file = folder / "effects.txt"
         done = file.exists() and "{id} to its end" in file.read_text()
         return Verification.APPLIED if done else Verification.NOT_APPLIED
@@ -141,8 +141,12 @@ class Runner:
 
     def wait_until_stopped(self) -> None:
         """Wait until it has stopped itself."""
-        _, status = os.waitpid(self.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), self.output
+        deadline = time.monotonic() + PATIENCE
+        while not (ended := os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG))[0]:
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.02)
+
+        assert os.WIFSTOPPED(ended[1]), self.output
 
     def go(self) -> None:
         """Let go a runner that waits for it."""
@@ -186,8 +190,7 @@ class Project:
 
     def start(self, **options: Any) -> Runner:
         """Start a process; see the runner for the options."""
-        given = {"folder": str(self.folder), "layout": self.layout, "lock": LOCK} | options
-        runner = Runner(given)
+        runner = Runner(self.options(**options))
         self._runners.append(runner)
         return runner
 
@@ -234,9 +237,25 @@ class Project:
             if entry.change_id == change_id
         ]
 
-    def ask(self, question: Callable[[Flamingock], Any]) -> Any:
-        """Return what a coroutine of a ``Flamingock`` without code answers."""
-        return anyio.run(question, Flamingock(changes=[], audit_store=self.store()))
+    def options(self, **given: Any) -> dict[str, Any]:
+        """Return what a runner is told."""
+        return {"folder": str(self.folder), "layout": self.layout, "lock": LOCK} | given
+
+    def run_here(self) -> RunReport:
+        """Run in this process, where blocking the loop is an error."""
+        return anyio.run(build(self.options()).run)
+
+    def issues(self) -> list[Issue]:
+        """Return what needs a person."""
+        return list(anyio.run(build(self.options()).audit.issues))
+
+    def resolve(self, change_id: str, resolution: Resolution) -> None:
+        """Be that person."""
+        anyio.run(build(self.options()).audit.resolve, change_id, resolution)
+
+    def lease_is_free(self) -> bool:
+        """Say whether the last holder has given the lease back."""
+        return anyio.run(build(self.options()).lock.status).state == "free"
 
     @property
     def lines(self) -> list[str]:
@@ -263,9 +282,6 @@ def check_log(entries: Sequence[AuditEntry]) -> None:
         assert entry.digest == digest, f"entry {entry.sequence} does not fit"
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something outside of our processes' output holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def without_repeats(lines: Sequence[str]) -> list[str]:
+    """Return each line where it stands first."""
+    return list(dict.fromkeys(lines))

@@ -99,18 +99,23 @@ class PointedTarget(SQLiteTargetSystem):
 
 class Pauses:
     """
-    What changes call to tell where they are, and to stay there if the test wants it.
+    What changes call to tell where they are, and to stay or to fail there if the test wants it.
 
     :param seconds: how long to stay, by place
+    :param failing: where to fail
     """
 
-    def __init__(self, seconds: Mapping[str, float]) -> None:
+    def __init__(self, seconds: Mapping[str, float], failing: Sequence[str]) -> None:
         self._seconds = seconds
+        self._failing = failing
 
     async def __call__(self, place: str) -> None:
         say(f"at {place}")
         if place in self._seconds:
             await anyio.sleep(self._seconds[place])
+
+        if place in self._failing:
+            raise ValueError("the broker said no")
 
 
 def build(options: Mapping[str, Any]) -> Flamingock:
@@ -123,11 +128,12 @@ def build(options: Mapping[str, Any]) -> Flamingock:
         else PointedStore.from_target_system(target)
     )
     target.passes = store.passes = points
+    pause = Pauses(options.get("pauses", {}), options.get("failing", ()))
     return Flamingock(
         changes=folder / "changes",
         audit_store=store,
         target_systems=[target],
-        dependencies={"pause": Pauses(options.get("pauses", {})), "folder": folder},
+        dependencies={"pause": pause, "folder": folder},
         lock=LockOptions(**options["lock"]),
         transaction_mode="separate" if options["layout"] == "separate" else "shared",
     )

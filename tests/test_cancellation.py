@@ -1,0 +1,326 @@
+"""Runs that are cut off: by a cancellation, or because the lease is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import anyio
+import anyio.from_thread
+import pytest
+
+from aflamingock import (
+    AuditState,
+    ChangeApplied,
+    ChangeFailedError,
+    ChangeStatus,
+    Flamingock,
+    LockLostError,
+    LockOptions,
+    RunStatus,
+    change,
+    run_changes,
+)
+from aflamingock.stores.memory import MemoryAuditStore
+from aflamingock.stores.sqlite import SQLiteAuditStore
+from aflamingock.targets.sqlite import SQLiteTargetSystem
+from tests.kit import entries, entry, history, lease_of, rows, step, steps, take_lease
+
+TAKEN_BACK = ["a STARTED", "a FAILED", "a ROLLBACK_STARTED", "a ROLLED_BACK"]
+
+Cut = Callable[[Callable[[], Awaitable[object]], anyio.Event], Awaitable[None]]
+
+
+@pytest.fixture
+def done() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store() -> MemoryAuditStore:
+    return MemoryAuditStore()
+
+
+async def by_task(work: Callable[[], Awaitable[object]], begun: anyio.Event) -> None:
+    """Cancel the task once."""
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_task_again_and_again(
+    work: Callable[[], Awaitable[object]], begun: anyio.Event
+) -> None:
+    """Cancel the task as long as it has not ended."""
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0.001)
+
+    assert task.cancelled()
+
+
+async def by_scope(work: Callable[[], Awaitable[object]], begun: anyio.Event) -> None:
+    """Cancel a scope around the work."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        await begun.wait()
+        tasks.cancel_scope.cancel()
+
+
+async def by_timeout(work: Callable[[], Awaitable[object]], begun: anyio.Event) -> None:
+    """Let a scope's time run out."""
+    with anyio.move_on_after(5) as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            await begun.wait()
+            scope.deadline = anyio.current_time()
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+
+
+ALL_CUTS = pytest.mark.parametrize("cut", [by_task, by_task_again_and_again, by_scope, by_timeout])
+
+
+class TestWithoutTransaction:
+    @ALL_CUTS
+    async def test_the_change_is_rolled_back_and_the_lease_given_back(
+        self, store: MemoryAuditStore, done: list[str], cut: Cut
+    ) -> None:
+        begun = anyio.Event()
+
+        async def body() -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+        async def take_back() -> None:
+            await anyio.sleep(0.02)
+            done.append("to its end")
+
+        changes = [step("a", done, body=body, rollback=take_back), step("b", done)]
+        await cut(lambda: run_changes(changes, audit_store=store), begun)
+
+        assert done == ["a", "not a", "to its end"]
+        assert await history(store) == TAKEN_BACK
+        assert "interrupted" in ((await entries(store))[1].error_trace or "")
+        lease = await lease_of(store)
+        assert lease is not None
+        assert lease.released
+        await run_changes(steps("ab", done), audit_store=store)
+        assert done[3:] == ["a", "b"]
+
+    @ALL_CUTS
+    async def test_a_change_that_swallows_the_cancellation_is_rolled_back_all_the_same(
+        self, store: MemoryAuditStore, done: list[str], cut: Cut
+    ) -> None:
+        begun = anyio.Event()
+
+        async def body() -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                done.append("swallowed")
+
+        changes = [step("a", done, body=body), step("b", done)]
+        await cut(lambda: run_changes(changes, audit_store=store), begun)
+        assert done == ["a", "swallowed", "not a"]
+        assert await history(store) == TAKEN_BACK
+
+    async def test_a_cancellation_between_two_changes_withdraws_the_second(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        flamingock = Flamingock(changes=steps("ab", done), audit_store=store)
+        with anyio.CancelScope() as scope:
+            flamingock.on(ChangeApplied, lambda event: scope.cancel())
+            await flamingock.run()
+
+        assert done == ["a"]
+        assert await history(store) == ["a STARTED", "a APPLIED", "b STARTED", "b ROLLED_BACK"]
+
+    async def test_a_cancellation_of_the_changes_own_is_a_failure(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        async def body() -> None:
+            raise asyncio.CancelledError("of its own")
+
+        with pytest.raises(ChangeFailedError) as caught:
+            await run_changes([step("a", done, body=body)], audit_store=store)
+
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        assert await history(store) == TAKEN_BACK
+
+    async def test_a_plain_function_is_waited_for(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        begun, go_on = anyio.Event(), anyio.Event()
+
+        @change(id="a", author="tests", order="a")
+        class Plain:
+            def execute(self) -> None:
+                anyio.from_thread.run_sync(begun.set)
+                anyio.from_thread.run(go_on.wait)
+                done.append("to its end")
+
+            def rollback(self) -> None:
+                done.append("not a")
+
+        async with anyio.create_task_group() as outer:
+            scope = anyio.CancelScope()
+
+            async def work() -> None:
+                with scope:
+                    await run_changes([Plain], audit_store=store)
+
+            outer.start_soon(work)
+            await begun.wait()
+            scope.cancel()
+            await anyio.sleep(0.02)
+            assert done == []
+            go_on.set()
+
+        assert done == ["to its end", "not a"]
+        assert await history(store) == TAKEN_BACK
+
+    async def test_a_waiting_run_ends_at_once(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        await take_lease(store)
+        with anyio.move_on_after(0.1) as scope:
+            await run_changes(steps("a", done), audit_store=store)
+
+        assert scope.cancelled_caught
+        assert await entries(store) == []
+
+
+class TestWithTransaction:
+    @pytest.mark.parametrize("log", ["shop.db", "log.db"])
+    @ALL_CUTS
+    async def test_nothing_is_left_and_the_change_has_failed(
+        self, tmp_path: Path, cut: Cut, log: str
+    ) -> None:
+        shop = SQLiteTargetSystem("shop", tmp_path / "shop.db")
+        store = SQLiteAuditStore(tmp_path / log)
+        begun = anyio.Event()
+
+        @change(id="a", author="tests", order="a", target_system="shop")
+        class Row:
+            async def execute(self, db: aiosqlite.Connection) -> None:
+                await db.execute("CREATE TABLE effect (id)")
+                begun.set()
+                await anyio.sleep_forever()
+
+            async def rollback(self, db: aiosqlite.Connection) -> None:
+                raise AssertionError("The transaction rolls back.")
+
+        flamingock = Flamingock(changes=Row, audit_store=store, target_systems=[shop])
+        await cut(flamingock.run, begun)
+        assert await history(store) == ["a STARTED", "a FAILED"]
+        assert rows(tmp_path / "shop.db", "SELECT * FROM sqlite_master WHERE name = 'effect'") == []
+        lease = await lease_of(store)
+        assert lease is not None
+        assert lease.released
+
+
+class TestLostLease:
+    LOCK = LockOptions(ttl=1)
+
+    @pytest.mark.parametrize("kind", ["memory", "sqlite"])
+    async def test_the_run_stops_and_writes_and_rolls_back_nothing(
+        self, tmp_path: Path, done: list[str], kind: str
+    ) -> None:
+        store: Any = MemoryAuditStore() if kind == "memory" else SQLiteAuditStore(tmp_path / "a.db")
+
+        async def body() -> None:
+            await take_lease(store, host="web-7")
+            await anyio.sleep(10)
+
+        changes = [step("a", done), step("b", done, body=body), step("c", done)]
+        async with store:
+            with pytest.raises(LockLostError, match="web-7") as caught:
+                await run_changes(changes, audit_store=store, lock=self.LOCK)
+
+        assert done == ["a", "b"]
+        assert await history(store) == ["a STARTED", "a APPLIED", "b STARTED"]
+        assert caught.value.report is not None
+        assert caught.value.report.status is RunStatus.LOCK_LOST
+        assert [one.status for one in caught.value.report.changes()] == [
+            *(ChangeStatus.APPLIED, ChangeStatus.IN_DOUBT, ChangeStatus.NOT_REACHED)
+        ]
+        lease = await lease_of(store)
+        assert lease is not None
+        assert (lease.host, lease.released) == ("web-7", False)
+
+    async def test_a_change_that_swallows_its_end_does_not_go_on(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        async def body() -> None:
+            await take_lease(store)
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(10)
+                except asyncio.CancelledError:
+                    done.append("swallowed")
+
+        changes = [step("a", done, body=body), step("b", done)]
+        with pytest.raises(LockLostError):
+            await run_changes(changes, audit_store=store, lock=self.LOCK)
+
+        assert done == ["a", "swallowed", "swallowed", "swallowed"]
+        assert await history(store) == ["a STARTED"]
+
+    @pytest.mark.parametrize("log", ["shop.db", "log.db"])
+    async def test_a_transaction_is_rolled_back(self, tmp_path: Path, log: str) -> None:
+        shop = SQLiteTargetSystem("shop", tmp_path / "shop.db")
+        store = SQLiteAuditStore(tmp_path / log)
+
+        @change(id="a", author="tests", order="a", target_system="shop")
+        class Row:
+            async def execute(self, db: aiosqlite.Connection) -> None:
+                await db.execute("CREATE TABLE effect (id)")
+                await take_lease(store)
+                await anyio.sleep(10)
+
+        with pytest.raises(LockLostError):
+            await run_changes(
+                [Row], audit_store=store, target_systems=[shop], lock=LockOptions(ttl=1)
+            )
+
+        assert await history(store) == ["a STARTED"]
+        assert rows(tmp_path / "shop.db", "SELECT * FROM sqlite_master WHERE name = 'effect'") == []
+
+    async def test_a_change_that_blocks_the_loop_keeps_its_lease(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        async def body() -> None:
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                pass
+
+        changes = [step("a", done, body=body)]
+        await run_changes(changes, audit_store=store, lock=LockOptions(ttl=1.5))
+        assert await history(store) == ["a STARTED", "a APPLIED", "CHECKPOINT"]
+
+    async def test_a_later_epoch_in_the_log_ends_the_run(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        async def body() -> None:
+            (last,) = await store.last("default", 1)
+            later = entry("x", AuditState.STARTED)
+            await store.append(
+                [later.sealed(sequence=last.sequence + 1, previous=last.digest, epoch=9)]
+            )
+
+        with pytest.raises(LockLostError, match="epoch 9"):
+            await run_changes([step("a", done, body=body)], audit_store=store)
+
+        assert await history(store) == ["a STARTED", "x STARTED"]
+        assert done == ["a"]

@@ -1,0 +1,317 @@
+"""Runs: what is read and written, how often, and what the log says in the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aflamingock import (
+    AuditStoreError,
+    ChangeStatus,
+    Flamingock,
+    LockOptions,
+    LockTimeoutError,
+    RunStatus,
+    SequenceConflictError,
+    UnknownOutcomeError,
+    run_changes,
+)
+from aflamingock.abc import AuditStore
+from aflamingock.stores.memory import MemoryAuditStore
+from aflamingock.stores.sqlite import SQLiteAuditStore
+from tests.change_files import name_of, package, text_of, write
+from tests.kit import (
+    FailingStore,
+    LosingStore,
+    calls_of,
+    entries,
+    history,
+    lease_of,
+    step,
+    steps,
+    take_lease,
+)
+
+__all__ = ["package"]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> AuditStore[Any]:
+    return MemoryAuditStore() if request.param == "memory" else SQLiteAuditStore(tmp_path / "a.db")
+
+
+@pytest.fixture
+def done() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def thousand(package: Path) -> Iterator[Path]:
+    """A package of a thousand changes."""
+    write(package, {f"_{n:04}__c.py": text_of(f"c{n}") for n in range(1000)})
+    return package
+
+
+class TestApplying:
+    async def test_changes_run_in_order_and_the_log_says_so(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        report = await run_changes(steps("bca", done), audit_store=store)
+
+        assert done == ["a", "b", "c"]
+        assert await history(store) == [
+            *("a STARTED", "a APPLIED", "b STARTED", "b APPLIED", "c STARTED", "c APPLIED"),
+            "CHECKPOINT",
+        ]
+        assert report.status is RunStatus.SUCCESS
+        assert [change.change_id for change in report.applied] == ["a", "b", "c"]
+
+    async def test_the_order_is_compared_as_text(self, done: list[str]) -> None:
+        changes = [step(f"c{order}", done, order=order) for order in ("10", "9", "09", "1")]
+        await run_changes(changes, audit_store=MemoryAuditStore())
+        assert done == ["c09", "c1", "c10", "c9"]
+
+    async def test_entries_are_a_chain_without_gaps_under_one_epoch(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("abc", done), audit_store=store)
+        log = await entries(store)
+        assert [entry.sequence for entry in log] == [1, 2, 3, 4, 5, 6, 7]
+        assert {entry.epoch for entry in log} == {1}
+        digests = ["", *(entry.digest for entry in log)]
+        assert all(
+            entry.compute_digest(before) == entry.digest
+            for before, entry in zip(digests, log, strict=False)
+        )
+
+    @pytest.mark.parametrize("number", [1, 2, 7])
+    async def test_changes_without_transactions_need_one_append_more_than_they_are(
+        self, store: AuditStore[Any], done: list[str], number: int
+    ) -> None:
+        calls = calls_of(store)
+        await run_changes(steps("abcdefg"[:number], done), audit_store=store)
+        assert calls["append"] == number + 1
+
+    async def test_the_lease_is_given_back(self, store: AuditStore[Any], done: list[str]) -> None:
+        await run_changes(steps("a", done), audit_store=store)
+        lease = await lease_of(store)
+        assert lease is not None
+        assert lease.released
+
+    async def test_only_what_is_new_is_applied(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("ab", done), audit_store=store)
+        report = await run_changes(steps("abc", done), audit_store=store)
+        assert done == ["a", "b", "c"]
+        assert [change.status for change in report.changes()] == [
+            *(ChangeStatus.ALREADY_APPLIED, ChangeStatus.ALREADY_APPLIED),
+            ChangeStatus.APPLIED,
+        ]
+        assert [entry.epoch for entry in await entries(store)][-3:] == [2, 2, 2]
+
+    async def test_a_change_that_is_to_run_always_runs_in_every_run(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        changes = [step("a", done), step("b", done, run_always=True)]
+        for _ in range(3):
+            report = await run_changes(changes, audit_store=store)
+            assert report.status is RunStatus.SUCCESS
+
+        assert done == ["a", "b", "b", "b"]
+        assert "CHECKPOINT" not in await history(store)
+        attempts = [entry.attempt for entry in await entries(store) if entry.change_id == "b"]
+        assert attempts == [1, 1, 2, 2, 3, 3]
+
+
+class TestNothingToDo:
+    async def test_one_read_no_lease_no_write_and_no_import(self, thousand: Path) -> None:
+        log = thousand.parent.parent / "audit.db"
+        first = await run_changes(name_of(thousand), audit_store=SQLiteAuditStore(log))
+        assert len(first.applied) == 1000
+        imported = {name for name in sys.modules if name.startswith(name_of(thousand))}
+        assert len(imported) == 1001
+        for name in imported:
+            del sys.modules[name]
+
+        store = SQLiteAuditStore(log)
+        calls = calls_of(store)
+        report = await run_changes(name_of(thousand), audit_store=store)
+
+        assert report.status is RunStatus.NOTHING_TO_DO
+        assert calls == {"last": 1}
+        assert not any(name.startswith(name_of(thousand)) for name in sys.modules)
+
+    async def test_the_next_start_writes_nothing(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("ab", done), audit_store=store)
+        before = await entries(store)
+        calls = calls_of(store)
+        report = await run_changes(steps("ab", done), audit_store=store)
+        assert report.status is RunStatus.NOTHING_TO_DO
+        assert calls == {"last": 1}
+        assert await entries(store) == before
+
+    async def test_another_pipeline_that_is_applied_leaves_its_checkpoint(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("ab", done), audit_store=store)
+        one = await run_changes(steps("b", done), audit_store=store)
+        assert one.status is RunStatus.NOTHING_TO_DO
+        assert (await history(store))[-2:] == ["CHECKPOINT", "CHECKPOINT"]
+
+        calls = calls_of(store)
+        await run_changes(steps("b", done), audit_store=store)
+        await run_changes(steps("ab", done), audit_store=store)
+        assert calls == {"last": 2}
+
+    async def test_a_checkpoint_is_not_waited_for(self, done: list[str]) -> None:
+        store = MemoryAuditStore()
+        await run_changes(steps("ab", done), audit_store=store)
+        await take_lease(store)
+        report = await run_changes(steps("b", done), audit_store=store)
+        assert report.status is RunStatus.NOTHING_TO_DO
+        assert (await history(store)).count("CHECKPOINT") == 1
+
+    async def test_no_change_at_all_is_nothing_to_do(self, tmp_path: Path) -> None:
+        store = MemoryAuditStore()
+        report = await run_changes(tmp_path, audit_store=store)
+        assert report.status is RunStatus.NOTHING_TO_DO
+        assert await entries(store) == []
+
+
+class TestTheStore:
+    async def test_a_change_does_not_run_if_its_start_cannot_be_written(
+        self, done: list[str]
+    ) -> None:
+        store = FailingStore(AuditStoreError("The disk is full."))
+        with pytest.raises(AuditStoreError, match="disk is full") as caught:
+            await run_changes(steps("ab", done), audit_store=store)
+
+        assert done == []
+        assert caught.value.report is not None
+        assert caught.value.report.status is RunStatus.FAILED
+        assert {change.status for change in caught.value.report.changes()} == {
+            ChangeStatus.NOT_REACHED
+        }
+
+    @pytest.mark.parametrize("kind", [FailingStore, LosingStore])
+    async def test_a_lost_answer_to_an_append_is_looked_up(
+        self, done: list[str], kind: type[FailingStore]
+    ) -> None:
+        store = kind(UnknownOutcomeError("no answer"), None, UnknownOutcomeError("no answer"))
+        await run_changes(steps("ab", done), audit_store=store)
+        assert done == ["a", "b"]
+        assert await history(store) == [
+            *("a STARTED", "a APPLIED", "b STARTED", "b APPLIED"),
+            "CHECKPOINT",
+        ]
+
+    async def test_an_applied_change_whose_end_cannot_be_written_is_in_doubt(
+        self, done: list[str]
+    ) -> None:
+        store = FailingStore(None, AuditStoreError("The disk is full."))
+        with pytest.raises(AuditStoreError, match="disk is full") as caught:
+            await run_changes(steps("ab", done), audit_store=store)
+
+        assert done == ["a"]
+        assert await history(store) == ["a STARTED"]
+        assert caught.value.report is not None
+        assert [change.status for change in caught.value.report.changes()] == [
+            *(ChangeStatus.IN_DOUBT, ChangeStatus.NOT_REACHED)
+        ]
+
+    async def test_a_zombies_last_entry_makes_the_run_plan_anew(self, done: list[str]) -> None:
+        store = FailingStore(SequenceConflictError(1))
+        report = await run_changes(steps("ab", done), audit_store=store)
+        assert report.status is RunStatus.SUCCESS
+        assert done == ["a", "b"]
+
+    async def test_services_in_one_store_know_nothing_of_each_other(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("a", done), audit_store=store, service="shop")
+        await run_changes(steps("a", done), audit_store=store, service="bank")
+        assert done == ["a", "a"]
+        assert await history(store, "shop") == await history(store, "bank")
+
+
+class TestTwoAtOnce:
+    async def test_in_one_loop_each_change_runs_once(
+        self, store: AuditStore[Any], done: list[str]
+    ) -> None:
+        reports = []
+
+        async def run() -> None:
+            options = LockOptions(retry_interval=0.05)
+            changes = steps("abc", done, body=lambda: anyio.sleep(0.02))
+            reports.append(await run_changes(changes, audit_store=store, lock=options))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(run)
+
+        assert done == ["a", "b", "c"]
+        statuses = sorted(report.status for report in reports)
+        assert statuses == [RunStatus.NOTHING_TO_DO, RunStatus.NOTHING_TO_DO, RunStatus.SUCCESS]
+        assert (await history(store)).count("CHECKPOINT") == 1
+
+    async def test_a_single_flamingock_runs_twice_at_once(self, done: list[str]) -> None:
+        flamingock = Flamingock(
+            changes=steps("ab", done, body=lambda: anyio.sleep(0.02)),
+            audit_store=MemoryAuditStore(),
+            lock=LockOptions(retry_interval=0.05),
+        )
+        async with flamingock, anyio.create_task_group() as tasks:
+            tasks.start_soon(flamingock.run)
+            tasks.start_soon(flamingock.run)
+
+        assert done == ["a", "b"]
+
+    async def test_within_a_running_service(self, done: list[str]) -> None:
+        served: list[int] = []
+
+        async def serve() -> None:
+            while True:
+                served.append(len(served))
+                await anyio.sleep(0.005)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            changes = steps("ab", done, body=lambda: anyio.sleep(0.02))
+            await run_changes(changes, audit_store=MemoryAuditStore())
+            tasks.cancel_scope.cancel()
+
+        assert done == ["a", "b"]
+        assert len(served) > 2
+
+    async def test_who_waits_too_long_is_told_on_whom(self, done: list[str]) -> None:
+        store = MemoryAuditStore()
+        await take_lease(store, host="web-7")
+        lock = LockOptions(timeout=0.05, retry_interval=0.01)
+        with pytest.raises(LockTimeoutError, match="web-7") as caught:
+            await run_changes(steps("a", done), audit_store=store, lock=lock)
+
+        assert caught.value.holder is not None
+        assert caught.value.holder.host == "web-7"
+        assert done == []
+        assert await entries(store) == []
+
+    async def test_who_waits_too_long_may_skip(
+        self, done: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = MemoryAuditStore()
+        await take_lease(store)
+        lock = LockOptions(timeout=0.05, retry_interval=0.01, on_timeout="skip")
+        calls = calls_of(store)
+        report = await run_changes(steps("a", done), audit_store=store, lock=lock)
+        assert report.status is RunStatus.SKIPPED
+        assert done == []
+        assert calls["append"] == 0
+        assert "skipped" in caplog.text
