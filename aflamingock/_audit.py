@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,15 +106,14 @@ class AuditLog:
         """Return the last few entries, newest first, in one read."""
         return await self._patience(lambda: self._store.last(self.service, _TAIL))
 
-    async def read(self) -> set[str]:
+    async def read(self) -> None:
         """
         Read what the log has grown by since it was last read.
 
-        :return: the ids of the entries that were read
-        :raises LockLostError: if one of them was written under a later lease
+        :raises LockLostError: if an entry was written under a later lease
         """
         async with self._turn:
-            return await self._read()
+            await self._patience(self._read)
 
     async def entry(self, sequence: int) -> AuditEntry:
         """Return the entry with a number that was read, with its error trace."""
@@ -144,7 +143,7 @@ class AuditLog:
         ticket = _Ticket(entries)
         self._waiting.append(ticket)
         with anyio.CancelScope(shield=True):
-            async with self.turn():
+            async with self._turn:
                 if not ticket.is_done:
                     group, self._waiting = self._waiting, []
                     await self._write(group)
@@ -175,12 +174,7 @@ class AuditLog:
         """Take note that the transaction of *entry* was committed."""
         self.history.add(entry)
 
-    async def _read(self) -> set[str]:
-        found: set[str] = set()
-        await self._patience(lambda: self._read_on(found))
-        return found
-
-    async def _read_on(self, found: set[str]) -> None:
+    async def _read(self, wanted: Collection[str] = (), found: set[str] | None = None) -> None:
         after = self.history.sequence
         async for entry in self._store.entries(self.service, after=after, brief=True):
             if self._lease is not None and entry.epoch > self._lease.epoch:
@@ -188,7 +182,8 @@ class AuditLog:
                 raise self._lease.error()
 
             self.history.add(entry)
-            found.add(entry.entry_id)
+            if found is not None and entry.entry_id in wanted:
+                found.add(entry.entry_id)
 
     def _number(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
         self._check()
@@ -236,7 +231,7 @@ class AuditLog:
             try:
                 await self._patience(lambda: self._write_once(numbered), check=self._check)
             except SequenceConflictError:
-                return await self._read()
+                return await self._read_which(numbered)
             except UnknownOutcomeError as exc:
                 if self._lease is None and boot_time() - started > _WRITE_WITHIN:
                     raise
@@ -248,6 +243,13 @@ class AuditLog:
                     self.history.add(entry)
 
                 return {entry.entry_id for entry in numbered}
+
+    async def _read_which(self, numbered: Sequence[AuditEntry]) -> set[str]:
+        """Read on, and return the ids of those of the entries that turn out to be written."""
+        wanted = {entry.entry_id for entry in numbered}
+        found: set[str] = set()
+        await self._patience(lambda: self._read(wanted, found))
+        return found
 
     async def _write_once(self, numbered: Sequence[AuditEntry]) -> None:
         limit = min(_WRITE_WITHIN, self._lease.remaining) if self._lease else _WRITE_WITHIN

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from uuid import uuid4
 
 from ._audit import AuditLog
 from ._change import Change
 from ._events import Listeners
+from ._host import host_name, user_name
 from ._injection import Injector
 from ._lease import HeldLease
 from ._payload import storable_mapping, storable_text
@@ -23,7 +25,7 @@ _IN_A_FIELD = 500
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """
-    Where entries come from.
+    Where entries come from. Its texts are storable.
 
     :ivar metadata: JSON values that go into every entry
     """
@@ -35,6 +37,29 @@ class Origin:
     environment: str | None = None
     metadata: Mapping[str, Any]
 
+    @classmethod
+    def of_process(
+        cls,
+        *,
+        service: str,
+        user: str | None,
+        environment: str | None,
+        metadata: Mapping[str, Any],
+    ) -> Origin:
+        """
+        Return this process as the origin of a new run.
+
+        :param user: who runs it; the user of this process by default
+        """
+        return cls(
+            service=service,
+            execution_id=uuid4().hex,
+            host=storable_text(host_name(), _IN_A_FIELD),
+            user=storable_text(user or user_name(), _IN_A_FIELD),
+            environment=environment and storable_text(environment, _IN_A_FIELD),
+            metadata=metadata,
+        )
+
     def system_entry(self, type: AuditType, **values: Any) -> AuditEntry:
         """Return an entry of the system's own, which belongs to no change."""
         given = {"metadata": storable_mapping(self.metadata)} | values
@@ -43,9 +68,9 @@ class Origin:
             type=type,
             state=AuditState.APPLIED,
             execution_id=self.execution_id,
-            execution_hostname=storable_text(self.host, _IN_A_FIELD),
+            execution_hostname=self.host,
             environment=self.environment,
-            initiated_by=storable_text(self.user, _IN_A_FIELD),
+            initiated_by=self.user,
             system_change=True,
             **given,
         )
@@ -110,9 +135,9 @@ class RunContext:
             invoked_class=storable_text(change.invoked_class, _IN_A_FIELD),
             invoked_method=method,
             source_file=change.source and storable_text(change.source, _IN_A_FIELD),
-            execution_hostname=storable_text(self.origin.host, _IN_A_FIELD),
+            execution_hostname=self.origin.host,
             environment=self.origin.environment,
-            initiated_by=storable_text(self.origin.user, _IN_A_FIELD),
+            initiated_by=self.origin.user,
             checksum=change.checksum,
             metadata=storable_mapping(metadata),
             **values,

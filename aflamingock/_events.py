@@ -155,9 +155,9 @@ class Listeners:
 
     async def _tell(self, listener: Callable[[Any], object], event: Event) -> None:
         try:
-            with anyio.fail_after(_LISTENING_TIME, shield=True):
-                answer = listener(event)
-                if inspect.isawaitable(answer):
+            answer = listener(event)
+            if inspect.isawaitable(answer):
+                with anyio.fail_after(_LISTENING_TIME, shield=True):
                     await answer
         except Exception:  # a listener is a guest: what it does must not end the run
             if id(listener) not in self._warned:

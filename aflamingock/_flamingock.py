@@ -109,8 +109,8 @@ class Flamingock(Resource):
         for kind, listener in listeners:
             self.on(kind, listener)
 
-        self.audit = AuditOperations(self._new_run)
-        self.lock = LockOperations(self._new_run)
+        self.audit: AuditOperations = AuditOperations(self._new_run)
+        self.lock: LockOperations = LockOperations(self._new_run)
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(self._settings.audit_store)

@@ -72,7 +72,7 @@ class AuditEntry:
         """Return the entry under its stored names, *metadata* as JSON text."""
         return {stored: getattr(self, name) for name, stored in _STORED_NAMES.items()} | {
             "createdAt": _stored_time(self.created_at),
-            "metadata": json.dumps(dict(self.metadata), sort_keys=True),
+            "metadata": json.dumps(dict(self.metadata), sort_keys=True) if self.metadata else "{}",
         }
 
     @classmethod
@@ -110,8 +110,9 @@ class AuditEntry:
         :param epoch: of the lease that it is written under; ``None`` to keep what it says
         """
         epoch = self.epoch if epoch is None else epoch
-        numbered = replace(self, sequence=sequence, epoch=epoch, digest="")
-        return replace(numbered, digest=numbered.compute_digest(previous))
+        document = self.to_document() | {"sequence": sequence, "epoch": epoch}
+        digest = _digest(document, previous)
+        return replace(self, sequence=sequence, epoch=epoch, digest=digest)
 
     def compute_digest(self, previous: str) -> str:
         """
@@ -119,10 +120,13 @@ class AuditEntry:
 
         :param previous: the digest of the entry before it, ``""`` for the first
         """
-        document = self.to_document()
-        del document["digest"]
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+        return _digest(self.to_document(), previous)
+
+
+def _digest(document: Mapping[str, object], previous: str) -> str:
+    digested = {name: value for name, value in document.items() if name != "digest"}
+    text = json.dumps(digested, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
 def _camel(name: str) -> str:

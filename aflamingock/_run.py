@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from ._audit import AuditLog, is_up_to_date
 from ._context import Origin, RunContext
 from ._events import Listeners, RunEnded, RunPlanned, RunStarted
-from ._host import boot_time, host_name, user_name
+from ._host import boot_time
 from ._issues import open_issues
 from ._lease import HeldLease
 from ._lock import Lock
@@ -47,17 +46,15 @@ class Run:
     def __init__(
         self, settings: Settings, listeners: Listeners, *, user: str | None = None
     ) -> None:
-        self.execution_id = uuid4().hex
         self.settings = settings
         self.listeners = listeners
-        self.origin = Origin(
+        self.origin = Origin.of_process(
             service=settings.service,
-            execution_id=self.execution_id,
-            host=host_name(),
-            user=user or user_name(),
+            user=user,
             environment=settings.environment,
             metadata=settings.metadata,
         )
+        self.execution_id = self.origin.execution_id
         self.patience = Patience(limit=settings.lock.timeout)
         self.log = AuditLog(
             settings.audit_store,

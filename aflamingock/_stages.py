@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import anyio
@@ -130,7 +131,7 @@ class StageRun:
 
         opened: AuditEntry | None = None
         executions = [Execution(self._run, change, self.name) for change in work]
-        for execution, following in zip(executions, [*executions[1:], None], strict=True):
+        for execution, following in zip_longest(executions, executions[1:]):
             ends_open = following is not None and actions[following.change_id] is Action.APPLY
             written = await self._carry_out_one(
                 execution, actions[execution.change_id], opened, following if ends_open else None

@@ -209,7 +209,7 @@ class ManualInterventionError(FlamingockError):
 
     def __init__(self, message: str, *, issues: Sequence[Issue]) -> None:
         super().__init__(message)
-        self.issues = tuple(issues)
+        self.issues: tuple[Issue, ...] = tuple(issues)
 
 
 class PendingChangesError(FlamingockError):
@@ -234,7 +234,7 @@ class HistoryError(FlamingockError):
     def __init__(self, faults: Sequence[str]) -> None:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         super().__init__(f"The changes do not fit the audit log:\n{listed}")
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
 
 
 class DriftError(HistoryError):

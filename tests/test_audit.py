@@ -178,6 +178,18 @@ class TestHistory:
         assert (log.history.sequence, log.history.epoch) == (4, 4)
         assert log.history.digest == (await stored(store))[-1].digest
 
+    async def test_it_holds_what_the_checkpoints_at_the_end_attest(self, store):
+        log = make_log(store)
+        await log.append(entry("a", checksum="no checkpoint"), _checkpoint("one"))
+        await log.append(_checkpoint("two"))
+        other = make_log(store)
+        await other.read()
+
+        assert list(log.history.checkpoints) == list(other.history.checkpoints) == ["one", "two"]
+
+        await log.append(entry("b"))
+        assert list(log.history.checkpoints) == []
+
     async def test_it_grows_by_what_is_appended(self, store):
         log = make_log(store)
         [written] = await log.append(entry("a"))

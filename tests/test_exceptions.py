@@ -9,6 +9,7 @@ from itertools import takewhile
 import pytest
 
 from aflamingock import exceptions
+from aflamingock._plan import Plan
 from aflamingock._records import Issue, Lease
 from aflamingock._states import AuditState
 from aflamingock.exceptions import (
@@ -20,6 +21,7 @@ from aflamingock.exceptions import (
     InjectionError,
     LockTimeoutError,
     ManualInterventionError,
+    PendingChangesError,
     SequenceConflictError,
 )
 
@@ -128,6 +130,11 @@ class TestFacts:
         issues: list[Issue] = []
 
         assert ManualInterventionError("x", issues=issues).issues == ()
+
+    def test_the_plan_is_kept(self):
+        plan = Plan(stages=())
+
+        assert PendingChangesError("x", plan=plan).plan is plan
 
     def test_contradictions_of_the_history_are_listed(self):
         drift = DriftError(["One.", "Two."])

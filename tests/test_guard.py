@@ -553,7 +553,7 @@ class TestGuarded:
             *([1], (1,), {1: 1}, {1}, frozenset({1}), Colour.RED, Settings(), CONTEXT),
             *(Mailer, Settings, inspect, list[int]),
         ],
-        ids=repr,
+        ids=lambda given: type(given).__name__,
     )
     def test_what_has_no_behaviour_is_given_as_it_is(self, lease: Lease, value: object) -> None:
         assert guarded(value, lease.check) is value

@@ -107,6 +107,20 @@ class TestRunAlways:
         assert _actions(plan) == {"a": Action.APPLY}
         assert [planned.reason for planned in plan.pending] == ["It is applied in every run."]
 
+    @pytest.mark.parametrize(
+        ("state", "repeated"),
+        [("APPLIED", True), ("MANUAL_MARKED_AS_APPLIED", True), ("ROLLED_BACK", False)],
+    )
+    def test_it_is_repeated_where_it_is_applied(self, state, repeated):
+        planned = plan_change(_change("a", run_always=True), _entry("a", state))
+
+        assert planned.action is Action.APPLY
+        assert planned.is_repeated is repeated
+
+    def test_a_change_that_is_new_or_done_is_not_repeated(self):
+        assert not plan_change(_change("a", run_always=True), None).is_repeated
+        assert not plan_change(_change("a"), _entry("a")).is_repeated
+
     def test_it_is_done_once_the_same_run_has_applied_it(self):
         plan = make_plan(
             _pipeline(_change("a", run_always=True)),

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import aiosqlite
 import pytest
 
-from aflamingock._change import Change
+from aflamingock._change import Change, change
+from aflamingock._flamingock import Flamingock
 from aflamingock._pipeline import LoadedStage, Pipeline
 from aflamingock._records import AuditEntry
 from aflamingock._states import AuditState, TxStrategy
-from aflamingock._undo import plan_undo
-from aflamingock.exceptions import ConfigurationError
+from aflamingock._undo import check_selection, plan_undo
+from aflamingock.exceptions import ConfigurationError, RollbackFailedError
+from aflamingock.stores.sqlite import SQLiteAuditStore
+from aflamingock.targets.sqlite import SQLiteTargetSystem
 
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -169,3 +173,58 @@ class TestDependents:
         last = _applied("a") | _with_state("b", "ROLLED_BACK")
 
         assert _ids(self._PIPELINE, last, change_id="a") == ["a"]
+
+
+class TestCheckSelection:
+    _NOTHING: dict[str, Any] = {"count": None, "to": None, "since": None, "change_id": None}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        "given", [{"count": 1}, {"to": "a"}, {"since": _NOON}, {"change_id": "a"}]
+    )
+    def test_one_says_what_to_undo(self, given):
+        check_selection(**self._NOTHING | given)
+
+    @pytest.mark.parametrize("given", [{}, {"count": 1, "to": "a"}, {"since": _NOON, "count": 1}])
+    def test_none_and_several_are_refused(self, given):
+        with pytest.raises(ConfigurationError, match="give exactly one of last=, to=, since="):
+            check_selection(**self._NOTHING | given)
+
+    @pytest.mark.parametrize("count", [0, -1, 1.5, "1"])
+    def test_a_count_is_one_or_more(self, count):
+        with pytest.raises(ConfigurationError, match=r"undo\(last=.*\): give a number of 1 or"):
+            check_selection(**self._NOTHING | {"count": count})
+
+    def test_a_time_has_a_zone(self):
+        with pytest.raises(ConfigurationError, match="give a time with a time zone"):
+            check_selection(**self._NOTHING | {"since": datetime(2026, 3, 1)})
+
+
+def _transactional(id: str, *, fails: bool = False) -> type:
+    class Transactional:
+        async def execute(self, db: aiosqlite.Connection) -> None:
+            await db.execute(f"CREATE TABLE {id} (x)")
+
+        async def rollback(self, db: aiosqlite.Connection) -> None:
+            if fails:
+                raise LookupError
+
+            await db.execute(f"DROP TABLE {id}")
+
+    return change(id=id, author="ann", order=id, target_system="db")(Transactional)
+
+
+async def test_an_undo_that_failed_does_not_make_a_change_the_newest_one(tmp_path):
+    target = SQLiteTargetSystem("db", tmp_path / "shop.db")
+    flamingock = Flamingock(
+        changes=[_transactional("a", fails=True), _transactional("b")],
+        audit_store=SQLiteAuditStore.from_target_system(target),
+        target_systems=[target],
+    )
+    await flamingock.run()
+    with pytest.raises(RollbackFailedError):
+        await flamingock.undo(change_id="a")
+
+    last = await flamingock.undo(last=1, dry_run=True)
+    assert [report.change_id for report in last.changes()] == ["b"]
+    after = await flamingock.undo(to="a", dry_run=True)
+    assert [report.change_id for report in after.changes()] == ["b"]

@@ -249,6 +249,15 @@ class Project:
         """Return what needs a person."""
         return list(anyio.run(build(self.options()).audit.issues))
 
+    def kept_issues(self) -> dict[str, str]:
+        """Return the status of every issue that the store keeps, by the state of its change."""
+
+        async def read() -> dict[str, str]:
+            async with self.store() as store:
+                return {issue.state: issue.status for issue in await store.issues("default")}
+
+        return anyio.run(read)
+
     def resolve(self, change_id: str, resolution: Resolution) -> None:
         """Be that person."""
         anyio.run(build(self.options()).audit.resolve, change_id, resolution)

@@ -64,6 +64,22 @@ def test_an_undo_that_was_not_committed_leaves_the_change_applied(
     assert project.issues() == []
 
 
+def test_an_undo_takes_back_first_what_a_killed_process_has_committed_last(
+    project: Project,
+) -> None:
+    project.layout = "two files"
+    project.add("a", "b", code=TX, options=ON_DATA)
+    killed = project.run(ends_with=-signal.SIGKILL, point=14)  # APPLIED of b is not in the log
+    assert killed.points[-3:] == ["after commit", "before commit", "after commit"]
+    assert project.rows == ["a", "b"]
+    assert project.states("b") == ["STARTED 1"]
+
+    project.run(undo={"last": 1})
+
+    assert project.rows == ["a"]
+    assert project.states("a") == ["STARTED 1", "APPLIED 1"]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_undo_that_was_not_committed_can_be_begun_again(
     project: Project, layout: Layout
@@ -158,7 +174,9 @@ def test_with_manual_intervention_nothing_runs_until_a_person_has_resolved_it(
     assert project.log() == log
     assert project.lines == done
     (issue,) = project.issues()
-    assert (issue.change_id, issue.state) == ("a", before[-1].split()[0])
+    state = before[-1].split()[0]
+    assert (issue.change_id, issue.state) == ("a", state)
+    assert project.kept_issues() == {state: "OPEN"}
 
     project.resolve("a", resolution)
     project.run()
@@ -171,6 +189,7 @@ def test_with_manual_intervention_nothing_runs_until_a_person_has_resolved_it(
     )
     assert project.log()[-1] == "CHECKPOINT"
     assert project.issues() == []
+    assert project.kept_issues() == {state: "RESOLVED"}
 
 
 def leave_unfinished(project: Project, place: str) -> list[str]:
