@@ -26,11 +26,14 @@ from ._report import ChangeReport, ChangeStatus
 from ._states import AuditState, TxStrategy
 from ._task import finished
 from .exceptions import (
+    AuditStoreError,
     ChangeFailedError,
     FlamingockError,
+    LockError,
     LockLostError,
     RollbackFailedError,
     SequenceConflictError,
+    SystemBusyError,
     UnknownOutcomeError,
 )
 
@@ -112,8 +115,8 @@ class Execution:
         except (LockLostError, UnknownOutcomeError, SequenceConflictError):
             raise
         except Exception as exc:
-            if isinstance(exc, FlamingockError) and exc is not self._call.raised:
-                raise  # ours, not the change's: what the log says stands
+            if self._is_ours(exc):
+                raise
 
             await self._fail(exc)
             raise self._failed(exc) from exc
@@ -149,7 +152,7 @@ class Execution:
         except (LockLostError, UnknownOutcomeError, SequenceConflictError):
             raise
         except Exception as exc:
-            if isinstance(exc, FlamingockError) and exc is not self._call.raised:
+            if self._is_ours(exc):
                 raise
 
             await self._rollback_failed(exc)
@@ -234,6 +237,11 @@ class Execution:
         )
         await self._run.listeners.emit(ChangeRollbackFailed(**self._told(), error=exc))
         await keep_issue(self._run.store, self._change, entry)
+
+    def _is_ours(self, exc: Exception) -> bool:
+        """Say whether it is not the change that failed; what the log says stands then."""
+        ours = (AuditStoreError, LockError, SystemBusyError)
+        return isinstance(exc, ours) and exc is not self._call.raised
 
     def _budget(self) -> float:
         return min(_ROLLBACK_WITHIN, self._run.lease.remaining)

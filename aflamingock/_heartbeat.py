@@ -192,7 +192,7 @@ class _HeartbeatThread(threading.Thread):
         self._heartbeat = heartbeat
         self._channel = channel
         self._work_loop = get_running_loop()
-        self._work_thread = threading.get_ident()
+        self._work_thread = threading.current_thread()
         self._over = anyio.Event()
         self._scope = anyio.CancelScope()
         self._loop: AbstractEventLoop | None = None
@@ -237,26 +237,29 @@ class _HeartbeatThread(threading.Thread):
     async def _watch(self) -> None:
         limit = max(1.0, self._heartbeat.interval / 2)
         answered = threading.Event()
-        while True:
+        while self._work_thread.is_alive() and not self._work_loop.is_closed():
             answered.clear()
             self._tell(answered.set)
             await anyio.sleep(limit)
-            if not answered.is_set():
+            if not answered.is_set() and self._work_thread.is_alive():
                 logger.warning(
                     "The event loop has been blocked for more than %.1f s %s. The lease is kept, "
                     "but nothing else runs: use an asynchronous call, or a plain def.",
                     limit,
-                    _where(self._work_thread),
+                    _where(self._work_thread.ident),
                 )
                 await anyio.sleep(_TELL_BLOCKED_EVERY)
+
+        # nobody works under the lease any more, and nobody will stop this thread
+        self._scope.cancel()
 
     def _tell(self, callback: Callable[[], object]) -> None:
         if not self._work_loop.is_closed():
             self._work_loop.call_soon_threadsafe(callback)
 
 
-def _where(thread: int) -> str:
-    frame: FrameType | None = sys._current_frames().get(thread)
+def _where(thread: int | None) -> str:
+    frame: FrameType | None = sys._current_frames().get(thread or 0)
     if frame is None:
         return "somewhere"
 

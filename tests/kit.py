@@ -115,8 +115,8 @@ async def leave(store: AuditStore[Any], *left: AuditEntry) -> None:
 
 def entry(change_id: str, state: AuditState, **values: Any) -> AuditEntry:
     """Return an entry of another run about a change."""
-    given = {"service": "default", "execution_id": "an earlier run", "attempt": 1} | values
-    return AuditEntry(change_id=change_id, state=state, stage_id="default", **given)
+    given: dict[str, Any] = {"service": "default", "execution_id": "an earlier run", "attempt": 1}
+    return AuditEntry(change_id=change_id, state=state, stage_id="default", **(given | values))
 
 
 async def lease_of(store: AuditStore[Any], service: str = "default") -> Lease | None:

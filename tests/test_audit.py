@@ -124,10 +124,9 @@ class TestNumbers:
     async def test_it_goes_on_after_what_was_read(self, store):
         await make_log(store).append(entry("a"), entry("b"))
         log = make_log(store)
-        found = await log.read()
+        await log.read()
         [written] = await log.append(entry("c"))
 
-        assert len(found) == 2
         assert written.sequence == 3
 
     async def test_the_digests_are_a_chain_that_the_store_alone_can_prove(self, store):
@@ -197,14 +196,27 @@ class TestHistory:
         assert log.history.sequence == 1
         assert log.history.last == {"a": written}
 
-    async def test_only_what_is_new_is_read(self, store):
+    async def test_only_what_is_new_is_read(self):
+        class Watched(MemoryAuditStore):
+            async def entries(
+                self, service: str, *, after: int = 0, brief: bool = False
+            ) -> AsyncIterator[AuditEntry]:
+                async for found in super().entries(service, after=after, brief=brief):
+                    read.append(found.change_id)
+                    yield found
+
+        read: list[str | None] = []
+        store = Watched()
         log, other = make_log(store), make_log(store)
         await log.append(entry("a"))
-        assert await log.read() == set()
+        await log.read()
+        assert read == []
 
         await other.read()
-        [written] = await other.append(entry("b"))
-        assert await log.read() == {written.entry_id}
+        await other.append(entry("b"))
+        read.clear()
+        await log.read()
+        assert read == ["b"]
 
     async def test_error_traces_are_left_in_the_store(self, store):
         await make_log(store).append(entry("a", error_trace="a long one"))
@@ -281,7 +293,8 @@ class TestConflict:
         log.work_under(lease(epoch=3))
         await make_log(memory).append(entry("theirs", epoch=epoch))
 
-        assert len(await log.read()) == 1
+        await log.read()
+        assert log.history.last.keys() == {"theirs"}
 
 
 class TestLease:
@@ -638,7 +651,7 @@ class TestBusyStore:
         await make_log(store).append(entry("a"), entry("b"))
         log = make_log(store, limit=30.0)
 
-        assert len(await log.read()) == 2
+        await log.read()
         assert log.history.sequence == 2
 
     async def test_it_is_not_tried_for_ever(self):

@@ -137,16 +137,23 @@ def busy_error(path: str) -> SystemBusyError:
     )
 
 
+def is_within_transaction(connection: aiosqlite.Connection) -> bool:
+    """Say whether a transaction is open on a connection, which may be closed."""
+    # A closed connection raises ValueError.
+    with suppress(ValueError):
+        return connection.in_transaction
+
+    return False
+
+
 def require_transaction(session: aiosqlite.Connection, file: SQLiteFile) -> None:
     """
     Make sure that what is written next is part of the transaction.
 
     :raises FlamingockError: if the transaction has been ended from within
     """
-    # A connection that the change has closed raises ValueError.
-    with suppress(ValueError):
-        if session.in_transaction:
-            return
+    if is_within_transaction(session):
+        return
 
     raise FlamingockError(
         f"The transaction on {file.given} was ended by a statement in it, such as INSERT OR "

@@ -13,7 +13,13 @@ import anyio
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import ConfigurationError, LockLostError, SystemBusyError, UnknownOutcomeError
+from ..exceptions import (
+    ConfigurationError,
+    FlamingockError,
+    LockLostError,
+    SystemBusyError,
+    UnknownOutcomeError,
+)
 from ._sqlite import (
     CLOSING_TIME,
     SQLiteFile,
@@ -23,6 +29,7 @@ from ._sqlite import (
     is_busy,
     is_missing_table,
     is_taken_key,
+    is_within_transaction,
     require_transaction,
 )
 from ._sqlite_pool import ConnectionPool, waiting
@@ -81,10 +88,19 @@ class SQLiteTargetSystem(TransactionalTargetSystem[aiosqlite.Connection]):
 
     @asynccontextmanager
     async def handles(self) -> AsyncIterator[Mapping[str, object]]:
-        """Lend a connection that commits every statement; what is left open is rolled back."""
+        """
+        Lend a connection that commits every statement.
+
+        :raises FlamingockError: if a transaction was begun and not ended; it is rolled back
+        """
         async with self._connections().lend() as connection:
             await connection.executescript(waiting(self._busy_timeout))
             yield self.objects(connection)
+            if is_within_transaction(connection):
+                raise FlamingockError(
+                    f"A transaction on {self.file.given} was begun and not ended, so that what it "
+                    "wrote is rolled back. End it with COMMIT, or leave out transactional=False."
+                )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,10 +132,12 @@ class Runner:
 
     def wait_for(self, *texts: str) -> None:
         """Wait for a line with all of these texts."""
+
+        def is_said() -> bool:
+            return any(all(text in line for text in texts) for line in self._lines)
+
         with self._news:
-            assert self._news.wait_for(
-                lambda: any(all(text in line for text in texts) for line in self._lines), PATIENCE
-            ), self.output
+            assert self._news.wait_for(is_said, PATIENCE), self.output
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -166,7 +169,6 @@ class Runner:
         self.end()
 
     def close(self) -> None:
-        """Leave nothing behind."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -202,8 +204,9 @@ class Project:
 
     def close(self) -> None:
         """Leave no process behind."""
-        for runner in self._runners:
-            runner.close()
+        with ExitStack() as stack:
+            for runner in self._runners:
+                stack.callback(runner.close)
 
     def store(self) -> SQLiteAuditStore:
         """Return the audit store."""
@@ -223,27 +226,24 @@ class Project:
         return entries
 
     def log(self) -> list[str]:
-        """Return the states of the log, each with its attempt, and the types of system entries."""
-        return [
-            f"{entry.state} {entry.attempt}" if entry.change_id else entry.type
-            for entry in self.entries()
-        ]
+        """Return the log as words: states with their attempts, and types of system entries."""
+        return [_word(entry) for entry in self.entries()]
 
     def states(self, change_id: str) -> list[str]:
-        """Return the states of one change, each with its attempt."""
-        return [
-            f"{entry.state} {entry.attempt}"
-            for entry in self.entries()
-            if entry.change_id == change_id
-        ]
+        """Return the words about one change."""
+        return [_word(entry) for entry in self.entries() if entry.change_id == change_id]
 
     def options(self, **given: Any) -> dict[str, Any]:
         """Return what a runner is told."""
         return {"folder": str(self.folder), "layout": self.layout, "lock": LOCK} | given
 
-    def run_here(self) -> RunReport:
-        """Run in this process, where blocking the loop is an error."""
-        return anyio.run(build(self.options()).run)
+    def run_here(self, **options: Any) -> RunReport:
+        """Run in this process, where blocking the loop is an error, and a start costs little."""
+        return anyio.run(build(self.options(**options)).run)
+
+    def undo_here(self, last: int) -> RunReport:
+        """Undo in this process."""
+        return anyio.run(partial(build(self.options()).undo, last=last))
 
     def issues(self) -> list[Issue]:
         """Return what needs a person."""
@@ -277,6 +277,10 @@ class Project:
         """What changes in transactions have done."""
         with closing(sqlite3.connect(self.folder / "data.db")) as connection:
             return [line for (line,) in connection.execute("SELECT line FROM effects")]
+
+
+def _word(entry: AuditEntry) -> str:
+    return f"{entry.state} {entry.attempt}" if entry.change_id else str(entry.type)
 
 
 def check_log(entries: Sequence[AuditEntry]) -> None:

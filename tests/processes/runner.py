@@ -23,8 +23,8 @@ import anyio
 
 from aflamingock import (
     AuditEntry,
-    FlamingockError,
     Flamingock,
+    FlamingockError,
     LockError,
     LockOptions,
     ManualInterventionError,

@@ -37,7 +37,7 @@ def test_an_interrupted_change_is_rolled_back_and_the_lease_is_given_back(
     assert "interrupted" in (project.entries()[1].error_trace or "")
     assert project.lease_is_free()
 
-    project.run(lock=AT_ONCE)
+    project.run_here(lock=AT_ONCE)
     assert project.states("a") == [*log, "STARTED 2", "APPLIED 2"]
     assert project.lines[3:] == ["a", "a to its end", "b", "b to its end"]
 
@@ -56,7 +56,7 @@ def test_an_interrupted_transaction_has_failed_and_the_lease_is_given_back(
     assert project.states("b") == ["STARTED 1", "FAILED 1"]
     assert project.lease_is_free()
 
-    project.run(lock=AT_ONCE)
+    project.run_here(lock=AT_ONCE)
     assert project.rows == ["a", "b"]
     assert project.states("b") == ["STARTED 1", "FAILED 1", "STARTED 2", "APPLIED 2"]
 
@@ -78,7 +78,7 @@ def test_a_second_signal_does_not_cut_the_rollback_off(project: Project) -> None
 
 def test_a_signal_during_an_undo_does_not_cut_the_rollback_off(project: Project) -> None:
     project.add("a", "b", code=NON_TX)
-    project.run()
+    project.run_here()
     runner = project.start(undo={"last": 2}, pauses={"rollback b": 1})
     runner.wait_for("at rollback b")
     runner.send(signal.SIGTERM)
