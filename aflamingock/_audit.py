@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,7 +17,7 @@ from ._host import boot_time
 from ._lease import HeldLease
 from ._records import AuditEntry
 from ._retry import Patience
-from ._states import AuditType
+from ._states import AuditState, AuditType
 from .abc import AuditStore
 from .exceptions import AuditStoreError, SequenceConflictError, UnknownOutcomeError
 
@@ -36,6 +37,7 @@ class History:
     :ivar digest: the digest of the last entry
     :ivar epoch: the highest epoch
     :ivar last: the last entry of each change, by its id
+    :ivar applied: the entry by which each change was applied last, whatever came after
     :ivar checkpoints: what the last entries attest if they are CHECKPOINTs: digests of pipelines
     """
 
@@ -43,6 +45,7 @@ class History:
     digest: str = ""
     epoch: int = 0
     last: dict[str, AuditEntry] = field(default_factory=dict)
+    applied: dict[str, AuditEntry] = field(default_factory=dict)
     checkpoints: deque[str | None] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
     def add(self, entry: AuditEntry) -> None:
@@ -51,6 +54,8 @@ class History:
         self.epoch = max(self.epoch, entry.epoch)
         if entry.change_id is not None:
             self.last[entry.change_id] = entry
+            if entry.state in (AuditState.APPLIED, AuditState.MANUAL_MARKED_AS_APPLIED):
+                self.applied[entry.change_id] = entry
 
         if entry.type is AuditType.CHECKPOINT:
             self.checkpoints.append(entry.checksum)
@@ -146,7 +151,12 @@ class AuditLog:
             async with self._turn:
                 if not ticket.is_done:
                     group, self._waiting = self._waiting, []
-                    await self._write(group)
+                    try:
+                        await self._write(group)
+                    except BaseException:  # cut off: the others write their entries themselves
+                        left = [other for other in group if not (other is ticket or other.is_done)]
+                        self._waiting = left + self._waiting
+                        raise
 
         if ticket.error is not None:
             raise ticket.error
@@ -227,11 +237,19 @@ class AuditLog:
 
     async def _write_surely(self, numbered: Sequence[AuditEntry]) -> set[str]:
         started = boot_time()
+        done: set[str] = set()
         while True:
             try:
-                await self._patience(lambda: self._write_once(numbered), check=self._check)
+                await self._patience(partial(self._write_once, numbered), check=self._check)
             except SequenceConflictError:
-                return await self._read_which(numbered)
+                found = await self._read_which(numbered)
+                done |= found
+                rest = [entry for entry in numbered if entry.entry_id not in done]
+                if not found or not rest or self.history.sequence >= rest[0].sequence:
+                    return done
+
+                # an earlier try was cut off in the middle, and what is left still fits
+                numbered = rest
             except UnknownOutcomeError as exc:
                 if self._lease is None and boot_time() - started > _WRITE_WITHIN:
                     raise
@@ -242,7 +260,7 @@ class AuditLog:
                 for entry in numbered:
                     self.history.add(entry)
 
-                return {entry.entry_id for entry in numbered}
+                return done | {entry.entry_id for entry in numbered}
 
     async def _read_which(self, numbered: Sequence[AuditEntry]) -> set[str]:
         """Read on, and return the ids of those of the entries that turn out to be written."""

@@ -102,10 +102,9 @@ class Execution:
         :return: the following entries, if they were written together with APPLIED
         :raises ChangeFailedError: if the change raised; it is rolled back then, where it can be
         """
+        await self._begin(opened)
         if opened is None:
             (opened,) = await self._run.log.append(self.opening())
-        else:
-            await self._begin_or_withdraw()
 
         self._run.lease.change_id = self._change.id
         self.status = ChangeStatus.IN_DOUBT
@@ -137,6 +136,7 @@ class Execution:
 
         :raises RollbackFailedError: if the rollback raised
         """
+        await self._begin(None)
         (opened,) = await self._run.log.append(self._entry(AuditState.ROLLBACK_STARTED, "rollback"))
         self._run.lease.change_id = self._change.id
         self.status = ChangeStatus.IN_DOUBT
@@ -180,12 +180,13 @@ class Execution:
         )
         return await attempt.carry_out(following)
 
-    async def _begin_or_withdraw(self) -> None:
+    async def _begin(self, opened: AuditEntry | None) -> None:
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
             self._run.lease.check_renewed()
         except BaseException:
-            if self._run.lease.is_standing:
+            # its STARTED came with the end of the change before, and it is not begun after all
+            if opened is not None and self._run.lease.is_standing:
                 await self._run.log.append(self._entry(AuditState.ROLLED_BACK, "execute"))
 
             raise

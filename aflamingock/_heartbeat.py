@@ -59,6 +59,11 @@ class Heartbeat:
         """Seconds between two renewals."""
         return self._held.lease.ttl / 6
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the lease can still be renewed."""
+        return self._held.is_standing
+
     async def beat(self, store: AuditStore[Any]) -> None:
         """
         Renew the lease through *store*, until cancelled or until it has ended.
@@ -74,6 +79,13 @@ class Heartbeat:
             pause = await self._attempt(store)
 
         self._end()
+
+    async def wait_for_store(self) -> None:
+        """Pause before the next attempt to reach the store; end the run in time."""
+        pause = self._jittered(min(0.5, self.interval / 4))
+        await self._sleep(max(0.0, min(pause, self._time_to_deadline())))
+        if self._clock() >= self._held.must_renew_by:
+            self._end()
 
     async def _attempt(self, store: AuditStore[Any]) -> float:
         try:
@@ -176,7 +188,7 @@ async def in_thread(heartbeat: Heartbeat, store: AuditStore[Any]) -> AsyncGenera
 
         return
 
-    thread = _HeartbeatThread(heartbeat, channel)
+    thread = _HeartbeatThread(heartbeat, channel, store.open_side_channel)
     thread.start()
     try:
         yield
@@ -186,11 +198,15 @@ async def in_thread(heartbeat: Heartbeat, store: AuditStore[Any]) -> AsyncGenera
 
 class _HeartbeatThread(threading.Thread):
     def __init__(
-        self, heartbeat: Heartbeat, channel: AbstractAsyncContextManager[AuditStore[Any]]
+        self,
+        heartbeat: Heartbeat,
+        first: AbstractAsyncContextManager[AuditStore[Any]],
+        again: Callable[[], AbstractAsyncContextManager[AuditStore[Any]] | None],
     ) -> None:
         super().__init__(name="aflamingock-heartbeat", daemon=True)
         self._heartbeat = heartbeat
-        self._channel = channel
+        self._first: AbstractAsyncContextManager[AuditStore[Any]] | None = first
+        self._again = again
         self._work_loop = get_running_loop()
         self._work_thread = threading.current_thread()
         self._over = anyio.Event()
@@ -226,13 +242,29 @@ class _HeartbeatThread(threading.Thread):
 
                 self._loop = get_running_loop()
 
-            async with self._channel as channel, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch)
-                await self._heartbeat.beat(channel)
-                tasks.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch)
+                    await self._beat()
+                    tasks.cancel_scope.cancel()
+            finally:
+                with self._guard:
+                    self._loop = None
 
-        with self._guard:
-            self._loop = None
+    async def _beat(self) -> None:
+        while self._heartbeat.is_needed:
+            try:
+                async with self._open() as channel:
+                    return await self._heartbeat.beat(channel)
+            except Exception as exc:  # the next attempt decides: time is left, or the run is ended
+                logger.warning("The heartbeat has no connection: %s", exc)
+
+            await self._heartbeat.wait_for_store()
+
+    def _open(self) -> AbstractAsyncContextManager[AuditStore[Any]]:
+        channel, self._first = self._first or self._again(), None
+        assert channel is not None
+        return channel
 
     async def _watch(self) -> None:
         limit = max(1.0, self._heartbeat.interval / 2)

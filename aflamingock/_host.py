@@ -74,15 +74,27 @@ def is_gone(pid: int, process: Mapping[str, str]) -> bool:
     if process.get("namespace") != mine["namespace"]:
         return False
 
-    return _start_time(pid) != process.get("started")
+    try:
+        started = _start_time(pid)
+    except OSError:  # the system hides it, or it is just ending
+        return not _exists(pid)
+
+    return started != process.get("started")
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+
+    return True
 
 
 def _start_time(pid: int) -> str | None:
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-    except FileNotFoundError:
-        return None
-
+    stat = (_PROC / str(pid) / "stat").read_text()
     # the name of the program, in brackets, may itself hold spaces and brackets (proc(5))
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else fields[18]

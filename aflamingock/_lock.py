@@ -194,7 +194,13 @@ class Lock:
             process=await anyio.to_thread.run_sync(describe_process, os.getpid()),
         )
         sent_at = self._clock()
-        if not await self._swap(current, new):
+        try:
+            granted = await self._swap(current, new)
+        except BaseException:  # cancelled or failed: the lease may stand without anybody behind it
+            await self._release(HeldLease(new, sent_at=sent_at, clock=self._clock))
+            raise
+
+        if not granted:
             return None
 
         if current is not None and not current.released:

@@ -149,6 +149,9 @@ class LockOperations:
                 )
 
             await run.log.read()
+            if run.log.history.sequence == 0:
+                await run.patience(run.settings.audit_store.create)
+
             released = await run.lock.release_by_force(above=run.log.history.epoch)
             if released is None:
                 raise LockError("The lease was renewed or given back meanwhile. Look again.")

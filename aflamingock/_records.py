@@ -87,7 +87,9 @@ class AuditEntry:
             for name, stored in _STORED_NAMES.items()
             if document.get(stored) is not None
         }
-        values["created_at"] = datetime.fromisoformat(values["created_at"])
+        if "created_at" in values:
+            values["created_at"] = datetime.fromisoformat(values["created_at"])
+
         values["metadata"] = json.loads(values.get("metadata", "{}"))
         for name, enum in _ENUMS.items():
             if name in values:

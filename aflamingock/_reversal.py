@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -38,7 +38,7 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
     """
     pipeline = await load(run.settings)
     await run.log.read()
-    chosen = plan_undo(pipeline, run.log.history.last, **selection)
+    chosen = _choose(run, pipeline, selection)
     if dry_run or not chosen:
         status = RunStatus.DRY_RUN if dry_run else RunStatus.NOTHING_TO_DO
         return run.report(status, _grouped(pipeline, [_planned(pipeline, c) for c in chosen]))
@@ -49,7 +49,7 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
         assert lease is not None
         context = run.context(lease)
         await run.log.read()
-        chosen = plan_undo(pipeline, run.log.history.last, **selection)
+        chosen = _choose(run, pipeline, selection)
         last = run.log.history.last
         undone = [
             (
@@ -71,6 +71,11 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
             raise
 
         return run.report(RunStatus.SUCCESS, _reports(pipeline, undone))
+
+
+def _choose(run: Run, pipeline: Pipeline, selection: Mapping[str, Any]) -> tuple[Change, ...]:
+    history = run.log.history
+    return plan_undo(pipeline, history.last, applied=history.applied, **selection)
 
 
 async def _undo_surely(run: RunContext, change: Change, execution: Execution) -> None:

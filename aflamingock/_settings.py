@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from ._change import is_texts
 from ._injection import Injector
 from ._options import LockOptions, OnHistory
 from ._pipeline import Location, Stage
@@ -124,7 +125,7 @@ def check_texts(name: str, values: Collection[str]) -> tuple[str, ...]:
 
     :raises ConfigurationError: if it is not a collection of texts
     """
-    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+    if not is_texts(values):
         raise ConfigurationError(f"{name}={values!r}: give a list of texts.")
 
     return tuple(values)

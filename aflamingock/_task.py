@@ -18,12 +18,12 @@ async def supervised(work: Callable[[], Awaitable[T]]) -> T:
     shield can hold off, however often it is repeated.
     """
     answers: list[T] = []
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     async def carry_out() -> None:
         try:
             answers.append(await work())
-        except Exception as exc:  # raised again below, outside of the group that would wrap it
+        except BaseException as exc:  # raised again below, outside of the group that would wrap it
             failures.append(exc)
 
     async with anyio.create_task_group() as tasks:

@@ -16,6 +16,7 @@ def plan_undo(
     pipeline: Pipeline,
     last: Mapping[str, AuditEntry],
     *,
+    applied: Mapping[str, AuditEntry] | None = None,
     count: int | None = None,
     to: str | None = None,
     since: datetime | None = None,
@@ -24,22 +25,24 @@ def plan_undo(
     """
     Choose the changes to undo, newest first.
 
+    :param last: the last entry of each change, by its id
+    :param applied: the entry by which each was applied, if something may have come after it
     :param count: the last so many applied changes
     :param to: all that were applied after this change
     :param since: all that were applied at this time or later
     :param change_id: this change alone
     :raises ConfigurationError: if one of them cannot be undone; names every such change
     """
-    applied = sorted(
-        (entry for entry in last.values() if is_applied(entry)), key=lambda entry: -entry.sequence
-    )
+    when = {id: (applied or last)[id] for id, entry in last.items() if is_applied(entry)}
+    newest = sorted(when.values(), key=lambda entry: -entry.sequence)
     if count is not None:
-        chosen = applied[:count]
+        chosen = newest[:count]
     elif since is not None:
-        chosen = [entry for entry in applied if entry.created_at >= since]
+        chosen = [entry for entry in newest if entry.created_at >= since]
     else:
-        named = _applied_entry(last, to or change_id or "")
-        chosen = [named] if change_id else [e for e in applied if e.sequence > named.sequence]
+        _check_applied(last, to or change_id or "")
+        named = when[to or change_id or ""]
+        chosen = [named] if change_id else [e for e in newest if e.sequence > named.sequence]
 
     ids = [entry.change_id or "" for entry in chosen]
     faults = list(_undo_faults(pipeline, last, ids))
@@ -49,15 +52,13 @@ def plan_undo(
     return tuple(change for id in ids if (change := pipeline.find(id)) is not None)
 
 
-def _applied_entry(last: Mapping[str, AuditEntry], id: str) -> AuditEntry:
+def _check_applied(last: Mapping[str, AuditEntry], id: str) -> None:
     entry = last.get(id)
     if entry is None or not is_applied(entry):
         state = f"its state is {entry.state}" if entry else "the audit log does not know it"
         raise ConfigurationError(
             f"Change {id!r} is not applied ({state}). See 'aflamingock audit list'."
         )
-
-    return entry
 
 
 def _undo_faults(

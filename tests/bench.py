@@ -141,17 +141,12 @@ async def measure_no_op_starts(folder: Path, logs: dict[int, Path]) -> None:
         async with aiosqlite.connect(logs[SIZES[-1]]) as connection:
             await connection.execute_fetchall(LAST_ROWS, ("default",))
 
-    def bytes_of_files() -> None:
-        for path in sorted(folder.iterdir()):
-            path.read_bytes()
+    async def bare_files() -> None:
+        await asyncio.to_thread(lambda: [path.read_bytes() for path in folder.iterdir()])
 
     starts = [start(logs[size]) for size in SIZES]
-    *times, read, files = await interleaved(
-        25,
-        *starts,
-        lambda: timed(bare_read),
-        lambda: timed(lambda: asyncio.to_thread(bytes_of_files)),
-    )
+    bare = (lambda: timed(bare_read)), (lambda: timed(bare_files))
+    *times, read, files = await interleaved(25, *starts, *bare)
     for size, seconds in zip(SIZES, times, strict=True):
         goal = None if size == SIZES[0] else 1.2
         what = f"start with nothing to do, {size:,} entries / {SIZES[0]:,} entries"
@@ -162,42 +157,45 @@ async def measure_no_op_starts(folder: Path, logs: dict[int, Path]) -> None:
     show("  against that and a bare read of the changes' files", times[0] / (read + files))
 
 
-async def measure_applying(folder: Path) -> None:
-    """Hold the applying of many changes against as many durable inserts and the changes alone."""
+async def measure_applying(folder: Path) -> float:
+    """
+    Hold the applying of many changes against as many durable inserts and the changes alone.
+
+    :return: the seconds of a durable insert
+    """
     folders = count(1)
 
+    def new_project(number: int) -> tuple[Path, Path]:
+        return write_changes(folder / f"files-{number}", APPLIED), folder / f"files-{number}.db"
+
     async def apply() -> float:
-        files, log = new_project(folder, next(folders))
+        files, log = new_project(next(folders))
         seconds = await timed(lambda: service(files, log).run())
         assert len(await rows_of(log)) == 2 * APPLIED + 1
         return seconds
 
-    files, sample = new_project(folder, 0)
+    files, sample = new_project(0)
     await service(files, sample).run()
     rows = await rows_of(sample)
 
     async def insert() -> float:
-        _, log = new_project(folder, next(folders))
+        _, log = new_project(next(folders))
         async with SQLiteAuditStore(log) as store:
             await store.create()
 
         return await timed(lambda: bare_inserts(log, rows))
 
     async def execute() -> float:
-        files, _ = new_project(folder, next(folders))
+        files, _ = new_project(next(folders))
         return await timed(lambda: bare_changes(files))
 
-    applied, inserts, changes = await interleaved(5, apply, insert, execute)
+    applied, inserts, changes = await interleaved(3, apply, insert, execute)
     what = f"apply {APPLIED:,} / {APPLIED + 1:,} durable inserts and the changes' own work"
     show(what, applied / (inserts + changes), 1.5)
     show("  each change", applied / APPLIED * 1000, unit=" ms")
     show("  of that its durable insert", inserts / APPLIED * 1000, unit=" ms")
     show("  of that its own work: import and execute", changes / APPLIED * 1000, unit=" ms")
-
-
-def new_project(folder: Path, number: int) -> tuple[Path, Path]:
-    """Return a new folder of many changes, and the path of a log."""
-    return write_changes(folder / f"files-{number}", APPLIED), folder / f"files-{number}.db"
+    return inserts / APPLIED
 
 
 async def rows_of(log: Path) -> list[Any]:
@@ -225,8 +223,8 @@ async def bare_changes(files: Path) -> None:
         await module["Change"]().execute()
 
 
-async def measure_concurrency() -> None:
-    """Hold stages that run at the same time against their critical path."""
+async def measure_concurrency(insert: float) -> None:
+    """Hold stages that run at the same time against their critical path, of 20 changes."""
 
     def changes(stage: str, number: int) -> list[type]:
         def one(position: int) -> type:
@@ -254,6 +252,7 @@ async def measure_concurrency() -> None:
 
     (seconds,) = await interleaved(5, run)
     show("concurrent stages / their critical path", seconds / (20 * PAUSE), 1.1)
+    show("  / that and a durable insert for each of it", seconds / (20 * (PAUSE + insert)))
 
 
 def figure_of(*arguments: str | Path) -> float:
@@ -281,8 +280,8 @@ async def main(folder: Path) -> None:
         await fill(log, changes, size)
 
     await measure_no_op_starts(changes, logs)
-    await measure_applying(folder)
-    await measure_concurrency()
+    insert = await measure_applying(folder)
+    await measure_concurrency(insert)
     one_more = write_changes(folder / "more", KNOWN + 1)
     small, *_, large = (figure_of(__file__, "memory", one_more, log) for log in logs.values())
     show(f"peak memory, {SIZES[-1]:,} entries / {SIZES[0]:,} entries", large / small, 1.2)

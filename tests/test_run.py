@@ -12,7 +12,6 @@ from aflamingock import (
     AuditStoreError,
     ChangeStatus,
     RunStatus,
-    SequenceConflictError,
     UnknownOutcomeError,
     run_changes,
 )
@@ -221,12 +220,6 @@ class TestTheStore:
         assert [change.status for change in caught.value.report.changes()] == [
             *(ChangeStatus.IN_DOUBT, ChangeStatus.NOT_REACHED)
         ]
-
-    async def test_a_zombies_last_entry_makes_the_run_plan_anew(self, done: list[str]) -> None:
-        store = FailingStore(SequenceConflictError(1))
-        report = await run_changes(steps("ab", done), audit_store=store)
-        assert report.status is RunStatus.SUCCESS
-        assert done == ["a", "b"]
 
     async def test_services_in_one_store_know_nothing_of_each_other(
         self, store: AuditStore[Any], done: list[str]

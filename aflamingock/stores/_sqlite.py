@@ -194,12 +194,14 @@ class SQLiteDatabase:
         try:
             return await connect(self.path, mode="rw")
         except sqlite3.OperationalError as exc:
-            if error_code(exc) == sqlite3.SQLITE_CANTOPEN and await run_sync(
-                _is_merely_missing, self.path
-            ):
+            if error_code(exc) != sqlite3.SQLITE_CANTOPEN:
+                raise
+
+            if await run_sync(_is_merely_missing, self.path):
                 return None
 
-            raise
+        # another process may have created it between the attempt and the look
+        return await connect(self.path, mode="rw")
 
     async def _meaning(self, exc: sqlite3.Error) -> FlamingockError:
         if is_busy(exc):

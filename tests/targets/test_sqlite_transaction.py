@@ -202,9 +202,10 @@ async def test_a_cursor_that_an_error_keeps_alive_keeps_nothing_locked(target, p
     assert len(kept) == 1
 
 
-async def test_a_transaction_left_open_outside_is_rolled_back(target):
-    async with target.handles() as objects:
-        await objects["db"].execute("BEGIN")
-        await objects["db"].execute("INSERT INTO t VALUES (1)")
+async def test_a_transaction_left_open_outside_is_rolled_back_and_told(target):
+    with pytest.raises(FlamingockError, match="begun and not ended"):
+        async with target.handles() as objects:
+            await objects["db"].execute("BEGIN")
+            await objects["db"].execute("INSERT INTO t VALUES (1)")
 
     assert await rows(target) == []
