@@ -48,7 +48,7 @@ class ModuleSource:
     """
 
     def __init__(self, text: bytes) -> None:
-        self._tree = ast.parse(text)
+        self._tree = _parse(text)
         self._classes: dict[int, dict[str, list[ast.AST]]] = {}
         self._scopes: dict[int, _Scope] = {}
         self._pieces: dict[int, Piece] = {}
@@ -169,6 +169,13 @@ class ModuleSource:
             self._classes[id(outer)] = found
 
         return self._classes[id(outer)]
+
+
+def _parse(text: bytes) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SystemError:  # Python 3.11, when another thread parses as well: once more, then
+        return ast.parse(text)
 
 
 def _next(

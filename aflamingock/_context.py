@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
 from ._audit import AuditLog
 from ._change import Change
@@ -14,7 +13,7 @@ from ._host import host_name, user_name
 from ._injection import Injector
 from ._lease import HeldLease
 from ._payload import storable_mapping, storable_text
-from ._records import AuditEntry
+from ._records import AuditEntry, new_id
 from ._retry import Patience
 from ._states import AuditState, AuditType, TxStrategy
 from .abc import AuditStore, TargetSystem, TransactionalTargetSystem
@@ -53,7 +52,7 @@ class Origin:
         """
         return cls(
             service=service,
-            execution_id=uuid4().hex,
+            execution_id=new_id(),
             host=storable_text(host_name(), _IN_A_FIELD),
             user=storable_text(user or user_name(), _IN_A_FIELD),
             environment=environment and storable_text(environment, _IN_A_FIELD),

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _LISTENING_TIME = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Event:
     """
     Something that happened in a run.
@@ -32,7 +32,7 @@ class RunStarted(Event):
     """A run looks for pending changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WaitingForLease(Event):
     """Another runner holds the lease; sent once, and again every ten seconds."""
 
@@ -40,14 +40,14 @@ class WaitingForLease(Event):
     waited: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunPlanned(Event):
     """A run has decided what to do: *pending* changes, under the lease."""
 
     pending: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RunEnded(Event):
     """A run is over; *error* ended it, if anything did."""
 
@@ -55,7 +55,7 @@ class RunEnded(Event):
     duration: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StageEvent(Event):
     """Something that happened to a stage."""
 
@@ -74,7 +74,7 @@ class StageFailed(StageEvent):
     """A stage was ended by a failed change or by one that needs a person."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChangeEvent(Event):
     """Something that happened to a change."""
 
@@ -87,14 +87,14 @@ class ChangeStarted(ChangeEvent):
     """STARTED is durable; the change is about to run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChangeApplied(ChangeEvent):
     """APPLIED is durable."""
 
     duration: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChangeFailed(ChangeEvent):
     """A change raised *error*."""
 
@@ -105,14 +105,14 @@ class ChangeRolledBack(ChangeEvent):
     """ROLLED_BACK is durable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChangeRollbackFailed(ChangeEvent):
     """The rollback of a change raised *error*."""
 
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AuditWriteEvent(Event):
     """
     Entries were written to the audit store, or could not be.

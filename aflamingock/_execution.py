@@ -19,11 +19,11 @@ from ._events import (
     ChangeRolledBack,
     ChangeStarted,
 )
-from ._issues import keep_issue
+from ._issues import close_issue, is_issue, issue_of, keep_issue
 from ._payload import error_line, error_trace
 from ._records import AuditEntry
 from ._report import ChangeReport, ChangeStatus
-from ._states import AuditState, TxStrategy
+from ._states import AuditState, Resolution, TxStrategy
 from ._task import finished
 from .exceptions import (
     AuditStoreError,
@@ -58,12 +58,12 @@ class Execution:
     def __init__(
         self, run: RunContext, change: Change, stage: str, *, attempt: int | None = None
     ) -> None:
-        last = run.log.history.last.get(change.id)
+        self._last = run.log.history.last.get(change.id)
         self.status = ChangeStatus.NOT_REACHED
         self._run = run
         self._change = change
         self.stage = stage
-        self._attempt = attempt or (last.attempt if last else 0) + 1
+        self._attempt = attempt or (self._last.attempt if self._last else 0) + 1
         self._call = Caller(run, change, stage, attempt=self._attempt)
         self._error: str | None = None
         self._duration = 0.0
@@ -128,7 +128,20 @@ class Execution:
         self._duration, self.status = self._call.duration, ChangeStatus.APPLIED
         logger.info("Change %r is applied (%.3f s).", self._change.id, self._duration)
         await self._run.listeners.emit(ChangeApplied(**self._told(), duration=self._duration))
+        await self._close_issue()
         return written
+
+    async def finish_rollback(self) -> None:
+        """
+        Roll back what an attempt before this one has begun to roll back.
+
+        :raises RollbackFailedError: if the rollback raised
+        """
+        earlier = Execution(self._run, self._change, self.stage, attempt=self._attempt - 1)
+        try:
+            await earlier.undo()
+        finally:
+            self.status, self._error = earlier.status, earlier._error
 
     async def undo(self) -> None:
         """
@@ -212,7 +225,7 @@ class Execution:
         if takes_back:
             await self._take_back(exc, written[-1])
         else:
-            await keep_issue(self._run.store, self._change, written[0])
+            await self._keep_issue(written[0])
 
     async def _take_back(self, exc: Exception, opened: AuditEntry) -> None:
         async def roll_back() -> None:
@@ -237,7 +250,22 @@ class Execution:
             self._entry(AuditState.ROLLBACK_FAILED, "rollback", error_trace=error_trace(exc))
         )
         await self._run.listeners.emit(ChangeRollbackFailed(**self._told(), error=exc))
-        await keep_issue(self._run.store, self._change, entry)
+        await self._keep_issue(entry)
+
+    async def _keep_issue(self, entry: AuditEntry) -> None:
+        # a verify is asked first, by the next run
+        if is_issue(entry, self._change) and not self._change.has_verify:
+            await keep_issue(self._run.store, entry)
+
+    async def _close_issue(self) -> None:
+        if self._last is not None and is_issue(self._last, None):
+            await close_issue(
+                self._run.store,
+                issue_of(self._last),
+                Resolution.APPLIED,
+                by=self._run.origin.user,
+                reason=f"Applied as attempt {self._attempt}.",
+            )
 
     def _is_ours(self, exc: Exception) -> bool:
         """Say whether it is not the change that failed; what the log says stands then."""

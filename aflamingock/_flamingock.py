@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import anyio
 
@@ -17,6 +16,7 @@ from ._options import LockOptions, OnHistory
 from ._pipeline import Location, Stage
 from ._plan import Plan
 from ._progress import ProgressTracker
+from ._records import new_id
 from ._report import Progress, RunReport, RunStatus
 from ._reversal import undo
 from ._run import Run
@@ -288,7 +288,7 @@ async def run_changes(
 def _disabled(service: str) -> RunReport:
     return RunReport(
         service=service,
-        execution_id=uuid4().hex,
+        execution_id=new_id(),
         status=RunStatus.DISABLED,
         started_at=datetime.now(UTC),
         duration=0.0,

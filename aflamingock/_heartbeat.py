@@ -13,12 +13,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
-from uuid import uuid4
 
 import anyio
 
 from ._lease import HeldLease
-from ._records import Lease
+from ._records import Lease, new_id
 from .abc import AuditStore
 
 logger = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class Heartbeat:
 
     async def _renew(self, store: AuditStore[Any]) -> None:
         held, sent_at = self._held, self._clock()
-        new = replace(held.lease, token=uuid4().hex, change_id=held.change_id)
+        new = replace(held.lease, token=new_id(), change_id=held.change_id)
         self._tried[new.token] = new, sent_at
         if not await store.swap_record(held.lease.to_record(), new.to_record()):
             found = await store.read_record(Lease.key(held.lease.service))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ._change import Change
 from ._decision import Action, next_action
 from ._records import AuditEntry, Issue
+from ._states import IssueStatus, Resolution
 from .abc import AuditStore
 
 logger = logging.getLogger(__name__)
@@ -16,16 +19,13 @@ logger = logging.getLogger(__name__)
 
 def is_issue(entry: AuditEntry, change: Change | None) -> bool:
     """
-    Say whether a change needs a person.
+    Say whether a change needs a person, as long as its ``verify`` has not told more.
 
     :param entry: its last entry
     :param change: the change in today's code; without it the stored recovery counts
     """
-    action = next_action(
-        entry,
-        has_verify=change is not None and change.has_verify,
-        recovery=entry.recovery_strategy if change is None else change.recovery,
-    )
+    recovery = change.recovery if change else entry.recovery_strategy
+    action = next_action(entry, has_verify=False, recovery=recovery)
     return action is Action.MANUAL_INTERVENTION
 
 
@@ -56,18 +56,36 @@ def open_issues(
     return tuple(issue_of(entry) for entry in sorted(found, key=lambda entry: entry.sequence))
 
 
-async def keep_issue(store: AuditStore[Any], change: Change | None, entry: AuditEntry) -> None:
+async def keep_issue(store: AuditStore[Any], entry: AuditEntry) -> None:
     """
-    Keep a record of an issue, if the entry is one.
+    Keep a record of the issue that an entry is.
 
     The log is what counts: a record that cannot be kept is warned of.
-
-    :param change: the change in today's code, if it is known
     """
-    if not is_issue(entry, change):
-        return
+    await _save(store, issue_of(entry))
 
+
+async def close_issue(
+    store: AuditStore[Any], issue: Issue, resolution: Resolution, *, by: str | None, reason: str
+) -> None:
+    """
+    Record what has become of an issue; a record that cannot be kept is warned of.
+
+    :param by: who or what has said so
+    """
+    resolved = replace(
+        issue,
+        status=IssueStatus.RESOLVED,
+        resolved_at=datetime.now(UTC),
+        resolved_by=by,
+        resolution=resolution,
+        reason=reason,
+    )
+    await _save(store, resolved)
+
+
+async def _save(store: AuditStore[Any], issue: Issue) -> None:
     try:
-        await store.save_issue(issue_of(entry))
+        await store.save_issue(issue)
     except Exception as exc:  # the log has it already, and this is a copy for other readers
-        logger.warning("The issue of change %r was not recorded: %s", entry.change_id, exc)
+        logger.warning("The issue of change %r was not recorded: %s", issue.change_id, exc)

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import anyio.to_thread
@@ -20,7 +19,7 @@ from ._heartbeat import Heartbeat, HeartbeatHost, in_thread
 from ._host import boot_time, describe_process, host_name, is_gone
 from ._lease import HeldLease, LeaseStatus, is_dead
 from ._options import LockOptions
-from ._records import Lease
+from ._records import Lease, new_id
 from ._retry import Patience
 from .abc import AuditStore
 from .exceptions import LockTimeoutError, UnknownOutcomeError
@@ -131,7 +130,7 @@ class Lock:
             return None
 
         epoch = max(lease.epoch, above) + 1
-        new = replace(lease, token=uuid4().hex, epoch=epoch, released=True)
+        new = replace(lease, token=new_id(), epoch=epoch, released=True)
         return new if await self._swap(lease, new) else None
 
     async def read(self) -> Lease | None:
@@ -234,14 +233,14 @@ class Lock:
             logger.warning("The lease of service %r was not released in time.", self._service)
 
     async def _give_back(self, lease: Lease) -> None:
-        released = replace(lease, token=uuid4().hex, released=True, change_id=None)
+        released = replace(lease, token=new_id(), released=True, change_id=None)
         if await self._swap(lease, released):
             return
 
         # a renewal was under way when the heartbeat was stopped, and had been done
         found = await self.read()
         if found is not None and (found.owner, found.epoch) == (lease.owner, lease.epoch):
-            await self._swap(found, replace(released, token=uuid4().hex))
+            await self._swap(found, replace(released, token=new_id()))
 
     async def _tell(self, lease: Lease, waited: float) -> None:
         logger.info("Waiting for the lease of service %r, held by %s.", self._service, lease)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from ._change import Change
-from ._issues import is_issue, issue_of, open_issues
+from ._issues import close_issue, is_issue, issue_of, open_issues
 from ._lease import LeaseStatus
 from ._payload import storable_text
 from ._pipeline import Pipeline
 from ._records import AuditEntry, Issue
 from ._run import Run
-from ._states import AuditState, AuditType, IssueStatus, Resolution
+from ._states import AuditState, AuditType, Resolution
 from ._survey import load
 from .exceptions import ConfigurationError, LockError, SequenceConflictError
 
@@ -101,7 +100,13 @@ class AuditOperations:
                     _resolved(run, entry, Resolution(resolution), reason)
                 )
 
-            await _keep_resolution(run, issue, written, reason)
+            await close_issue(
+                run.settings.audit_store,
+                issue,
+                Resolution(resolution),
+                by=written.initiated_by,
+                reason=storable_text(reason or "", _IN_A_REASON),
+            )
             logger.info("Change %r is resolved: %s.", change_id, written.state)
             return written
 
@@ -223,19 +228,3 @@ def _resolved(
         error_trace=None,
         metadata={**system.metadata, "reason": storable_text(reason or "", _IN_A_REASON)},
     )
-
-
-async def _keep_resolution(run: Run, issue: Issue, written: AuditEntry, reason: str | None) -> None:
-    applied = written.state is AuditState.MANUAL_MARKED_AS_APPLIED
-    resolved = replace(
-        issue,
-        status=IssueStatus.RESOLVED,
-        resolved_at=datetime.now(UTC),
-        resolved_by=written.initiated_by,
-        resolution=Resolution.APPLIED if applied else Resolution.ROLLED_BACK,
-        reason=reason and storable_text(reason, _IN_A_REASON),
-    )
-    try:
-        await run.settings.audit_store.save_issue(resolved)
-    except Exception as exc:  # the log has it already, and this is a copy for other readers
-        logger.warning("The resolution of %r was not recorded: %s", issue.change_id, exc)

@@ -26,7 +26,7 @@ _DEPTH = 16
 _INT64 = 2**63
 _LAST_WORD = 64  # kept free in metadata for the note on what is left out
 # What is redacted of an error at the most; the rest lies far from what is kept of it.
-_WINDOW = 200_000
+_WINDOW = 50_000
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 # Lone surrogates are refused by every driver, NUL by PostgreSQL; a terminal obeys the others.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
-from uuid import uuid4
 
 from ._states import AuditState, AuditType, IssueStatus, Recovery, Resolution, TxStrategy
 
@@ -19,8 +19,9 @@ def _now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def _new_id() -> str:
-    return uuid4().hex
+def new_id() -> str:
+    """Return an id that nobody else has: 128 random bits."""
+    return os.urandom(16).hex()
 
 
 def _stored_time(moment: datetime | None) -> str | None:
@@ -39,7 +40,7 @@ class AuditEntry:
 
     service: str
     sequence: int = 0
-    entry_id: str = field(default_factory=_new_id)
+    entry_id: str = field(default_factory=new_id)
     epoch: int = 0
     type: AuditType = AuditType.EXECUTION
     state: AuditState
@@ -159,7 +160,7 @@ class Record:
     """
 
     key: str
-    token: str = field(default_factory=_new_id)
+    token: str = field(default_factory=new_id)
     value: Mapping[str, Any]
     age: float | None = None
 
@@ -183,7 +184,7 @@ class Lease:
     owner: str
     epoch: int
     ttl: float
-    token: str = field(default_factory=_new_id)
+    token: str = field(default_factory=new_id)
     released: bool = False
     since: datetime = field(default_factory=_now)
     host: str = ""

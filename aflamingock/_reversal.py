@@ -11,7 +11,7 @@ from ._context import RunContext
 from ._decision import Action, is_applied
 from ._execution import Execution
 from ._pipeline import Pipeline
-from ._plan import plan_change
+from ._plan import Plan, PlannedChange, plan_change
 from ._report import ChangeReport, ChangeStatus, RunReport, RunStatus, StageReport
 from ._run import Run
 from ._settlement import settle
@@ -37,18 +37,21 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
     :raises RollbackFailedError: if a rollback raised; the changes after it are not reached
     """
     pipeline = await load(run.settings)
-    await run.log.read()
-    chosen = _choose(run, pipeline, selection)
-    if dry_run or not chosen:
-        status = RunStatus.DRY_RUN if dry_run else RunStatus.NOTHING_TO_DO
-        return run.report(status, _grouped(pipeline, [_planned(pipeline, c) for c in chosen]))
+    unsettled = _unsettled(await run.plan(pipeline))
+    if dry_run or not unsettled:
+        chosen = _choose(run, pipeline, selection)
+        if dry_run or not chosen:
+            status = RunStatus.DRY_RUN if dry_run else RunStatus.NOTHING_TO_DO
+            return run.report(status, _grouped(pipeline, [_planned(pipeline, c) for c in chosen]))
 
     async with AsyncExitStack() as stack:
         await run.open_targets(stack)
         lease = await stack.enter_async_context(run.lock.hold(above=run.log.history.epoch))
         assert lease is not None
         context = run.context(lease)
-        await run.log.read()
+        for planned in _unsettled(await run.plan(pipeline)):
+            await settle(context, planned, _stage_of(pipeline, planned.change))
+
         chosen = _choose(run, pipeline, selection)
         last = run.log.history.last
         undone = [
@@ -71,6 +74,11 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
             raise
 
         return run.report(RunStatus.SUCCESS, _reports(pipeline, undone))
+
+
+def _unsettled(plan: Plan) -> list[PlannedChange]:
+    """Return the changes whose markers tell more than the log."""
+    return [planned for planned in plan.changes() if planned.action is Action.RESOLVE_MARKER]
 
 
 def _choose(run: Run, pipeline: Pipeline, selection: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -8,9 +8,10 @@ from typing import Any
 from ._call import Caller
 from ._context import RunContext
 from ._decision import Action, after_doubt
+from ._issues import close_issue, is_issue, issue_of
 from ._plan import PlannedChange
 from ._records import AuditEntry
-from ._states import AuditState, MarkerOutcome, Verification
+from ._states import AuditState, MarkerOutcome, Resolution, Verification
 from .abc import TransactionalTargetSystem
 from .exceptions import ConfigurationError, LockLostError
 
@@ -40,7 +41,12 @@ async def _resolve_marker(
     )
     undone = entry.state is AuditState.ROLLBACK_STARTED
     if outcome is MarkerOutcome.ABORTED:
-        return Action.SKIP if undone else Action.APPLY
+        if not undone:
+            return Action.APPLY
+
+        # the undo was not committed: said so, lest every run to come asks again
+        await _record(run, planned, stage, AuditState.ROLLBACK_FAILED, entry.attempt, "marker")
+        return Action.SKIP
 
     state = AuditState.ROLLED_BACK if undone else AuditState.APPLIED
     await _record(run, planned, stage, state, entry.attempt, "marker")
@@ -63,6 +69,11 @@ async def _verify(run: RunContext, planned: PlannedChange, stage: str, entry: Au
     logger.info("The verify of change %r answers %s.", change.id, answer)
     if answer == Verification.APPLIED:
         await _record(run, planned, stage, AuditState.APPLIED, entry.attempt, "verify")
+        if is_issue(entry, None):
+            await close_issue(
+                run.store, issue_of(entry), Resolution.APPLIED, by="verify", reason="Verified."
+            )
+
         return Action.SKIP
 
     if answer == Verification.NOT_APPLIED:
@@ -84,7 +95,7 @@ async def _record(
             planned.change,
             stage,
             state,
-            method="rollback" if state is AuditState.ROLLED_BACK else "execute",
+            method="execute" if state is AuditState.APPLIED else "rollback",
             attempt=attempt,
             metadata={"resolution": resolution},
         )

@@ -156,7 +156,7 @@ class StageRun:
 
         try:
             if action is Action.ROLL_BACK:
-                await execution.undo()
+                await execution.finish_rollback()
 
             written = await execution.apply(opened=opened, following=entries)
             self._checkpoint.leave(execution.change_id)
@@ -186,7 +186,7 @@ class StageRun:
         issues = []
         for id in blocked:
             entry = await self._run.log.entry(self._run.log.history.last[id].sequence)
-            await keep_issue(self._run.store, self._changes[id], entry)
+            await keep_issue(self._run.store, entry)
             issues.append(issue_of(entry))
             self._reports[id] = self._untouched(id, ChangeStatus.MANUAL_INTERVENTION)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ._discovery import pipeline_digest, read_pipeline
 from ._pipeline import Pipeline
 from ._plan import Plan
 from ._settings import Settings
@@ -19,9 +18,7 @@ async def digest_of(settings: Settings) -> str | None:
 
     :return: ``None`` if the code of a change has no source
     """
-    return await anyio.to_thread.run_sync(
-        lambda: pipeline_digest(settings.stages, settings=settings.of_digest())
-    )
+    return await anyio.to_thread.run_sync(_digest, settings)
 
 
 async def load(settings: Settings) -> Pipeline:
@@ -78,7 +75,15 @@ def check_nothing_pending(plan: Plan) -> None:
     )
 
 
+def _digest(settings: Settings) -> str | None:
+    from ._discovery import pipeline_digest  # parsing code takes long to import
+
+    return pipeline_digest(settings.stages, settings=settings.of_digest())
+
+
 def _load(settings: Settings) -> Pipeline:
+    from ._discovery import read_pipeline
+
     known = {id for id in settings.targets if id is not None}
     pipeline, faults = read_pipeline(settings.stages, profiles=settings.profiles, targets=known)
     for change in pipeline.changes():

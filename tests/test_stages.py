@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import anyio
@@ -87,11 +85,9 @@ class TestOrder:
     async def test_concurrent_stages_share_appends(
         self, store: MemoryAuditStore, done: list[str]
     ) -> None:
-        numbers = count()
-        ids: Iterator[str] = (f"c{next(numbers):02}" for _ in range(100))
         calls = calls_of(store)
         stages = [
-            Stage(f"s{n}", location=[step(next(ids), done) for _ in range(5)], after=())
+            Stage(f"s{n}", location=[step(f"s{n}-{m}", done) for m in range(5)], after=())
             for n in range(8)
         ]
         await run(store, *stages)

@@ -14,7 +14,17 @@ pytestmark = pytest.mark.processes
 SHORT = {"ttl": 2, "timeout": 5, "retry_interval": 0.1}
 LONG = {"ttl": 60, "timeout": 50, "retry_interval": 0.1}
 LINES = ["a", "a to its end", "b", "b to its end"]
-STILL_PAUSING = 60
+OVER, STILL_PAUSING = 2, 60
+
+# goes on without waiting for anything, once its pause is over
+PROMPT = (
+    NON_TX.partition("    async def tell")[0]
+    + """
+    async def tell(self, folder, line):
+        with (folder / "effects.txt").open("a") as effects:
+            effects.write(line + "\\n")
+"""
+)
 
 
 def stop_at(project: Project, place: str, seconds: float, **options: object) -> Runner:
@@ -46,8 +56,7 @@ def start_waiting_for(project: Project, stopped: Runner) -> Runner:
     return runner
 
 
-# once with a pause that is over when the process goes on, so that the change would go on at once
-@pytest.mark.parametrize("seconds", [3, STILL_PAUSING])
+@pytest.mark.parametrize("seconds", [OVER, STILL_PAUSING])
 @pytest.mark.parametrize(
     ("options", "place", "before", "later"),
     [
@@ -69,7 +78,7 @@ def test_who_was_stopped_for_too_long_executes_nothing_more_and_writes_nothing(
     later: list[str],
     seconds: int,
 ) -> None:
-    project.add("a", "b", code=NON_TX, options=RETRIED)
+    project.add("a", "b", code=PROMPT, options=RETRIED)
     first = stop_at(project, place, seconds, **options)
 
     second = project.run(lock=LONG)
@@ -86,7 +95,7 @@ def test_who_was_stopped_for_too_long_executes_nothing_more_and_writes_nothing(
     assert (project.log(), project.lines) == (log, lines)
 
 
-@pytest.mark.parametrize("seconds", [3, STILL_PAUSING])
+@pytest.mark.parametrize("seconds", [OVER, STILL_PAUSING])
 @pytest.mark.parametrize("layout", ["one file", "separate", "two files"])
 def test_a_stopped_transaction_is_waited_for_by_name_and_rolled_back_when_it_goes_on(
     project: Project, layout: Layout, seconds: int
