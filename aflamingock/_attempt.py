@@ -8,14 +8,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+
 from ._call import Caller
 from ._change import Change
 from ._context import RunContext
 from ._records import AuditEntry
 from ._states import TxStrategy
 from .abc import TransactionalTargetSystem
+from .exceptions import UnknownOutcomeError
 
 logger = logging.getLogger(__name__)
+
+_COMMIT_WITHIN = 90.0
 
 Following = Callable[[], Sequence[AuditEntry]]
 """What to append together with the closing entry: asked at that moment."""
@@ -91,6 +96,7 @@ class Attempt:
                     await turn.enter_async_context(log.turn())
 
                 entry = await log.append_within(session, self.closing())
+                await _commit(transaction)
 
             log.confirm(entry)
 
@@ -100,6 +106,7 @@ class Attempt:
             await self._call_within(session)
             self.run.lease.check()
             await self._target.insert_marker(session, self.opened.entry_id, self.change.id)
+            await _commit(transaction)
 
     async def _begin(self, transaction: AsyncExitStack) -> Any:
         return await self.run.patience(
@@ -128,3 +135,14 @@ class Attempt:
             self.run.lease.check_renewed()
         else:
             self.run.lease.check()
+
+
+async def _commit(transaction: AsyncExitStack) -> None:
+    """Leave the transaction, not cut off by a cancellation: its outcome must be known."""
+    try:
+        with anyio.fail_after(_COMMIT_WITHIN, shield=True):
+            await transaction.aclose()
+    except TimeoutError as exc:
+        raise UnknownOutcomeError(
+            f"The commit was not answered within {_COMMIT_WITHIN:g} s."
+        ) from exc

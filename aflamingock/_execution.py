@@ -175,6 +175,11 @@ class Execution:
                 change_id=self._change.id,
                 file=self._change.file,
             ) from exc
+        except anyio.get_cancelled_exc_class():
+            if self._run.lease.is_standing:
+                await self._rollback_failed(InterruptedError("The undo was interrupted."))
+
+            raise
 
         self._duration, self.status = self._call.duration, ChangeStatus.ROLLED_BACK
         logger.info("Change %r is rolled back (%.3f s).", self._change.id, self._duration)

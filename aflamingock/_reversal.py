@@ -10,6 +10,7 @@ from ._change import Change
 from ._context import RunContext
 from ._decision import Action, is_applied
 from ._execution import Execution
+from ._issues import open_issues
 from ._pipeline import Pipeline
 from ._plan import Plan, PlannedChange, plan_change
 from ._report import ChangeReport, ChangeStatus, RunReport, RunStatus, StageReport
@@ -21,6 +22,7 @@ from ._undo import plan_undo
 from .exceptions import (
     FlamingockError,
     LockLostError,
+    ManualInterventionError,
     SequenceConflictError,
     UnknownOutcomeError,
 )
@@ -52,6 +54,7 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
         for planned in _unsettled(await run.plan(pipeline)):
             await settle(context, planned, _stage_of(pipeline, planned.change))
 
+        _refuse_doubt(run, pipeline, selection)
         chosen = _choose(run, pipeline, selection)
         last = run.log.history.last
         undone = [
@@ -74,6 +77,18 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
             raise
 
         return run.report(RunStatus.SUCCESS, _reports(pipeline, undone))
+
+
+def _refuse_doubt(run: Run, pipeline: Pipeline, selection: Mapping[str, Any]) -> None:
+    """Let a person speak first where a change in doubt might be among the newest ones."""
+    issues = open_issues(run.log.history.last, pipeline.changes())
+    if issues and selection["change_id"] is None:
+        raise ManualInterventionError(
+            "Nothing is undone before a person has said what became of "
+            + ", ".join(repr(issue.change_id) for issue in issues)
+            + ". See 'aflamingock issue list', or undo single changes by their ids.",
+            issues=issues,
+        )
 
 
 def _unsettled(plan: Plan) -> list[PlannedChange]:

@@ -239,7 +239,9 @@ class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
         """
         Run a transaction: committed at the end of the block, rolled back if the block raises.
 
-        While the block runs, the transaction cannot be ended by the code in it.
+        While the block runs, the transaction cannot be ended by the code in it. Whatever is
+        raised, a cancellation too, means that nothing was committed, but for the error that says
+        that it is not known.
 
         :raises UnknownOutcomeError: if the commit may or may not have been done
         :raises SystemBusyError: if it could not be begun; nothing was done
