@@ -1,7 +1,6 @@
 """Change-as-code for asyncio: versioned changes, run exactly once and in order."""
 
 from ._change import Change, change
-from ._decision import Action
 from ._events import (
     AuditWriteEvent,
     ChangeApplied,
@@ -21,11 +20,12 @@ from ._events import (
     WaitingForLease,
 )
 from ._flamingock import Flamingock, run_changes
-from ._injection import Named, NonLockGuarded
+from ._injection.injection import Named, NonLockGuarded
 from ._lease import LeaseStatus
 from ._options import LockOptions
 from ._pipeline import Stage
-from ._plan import Plan, PlannedChange, PlannedStage
+from ._plan.decision import Action
+from ._plan.plan import Plan, PlannedChange, PlannedStage
 from ._records import AuditEntry, Issue, Lease, Record
 from ._report import ChangeReport, ChangeStatus, Progress, RunReport, RunStatus, StageReport
 from ._states import (

@@ -10,17 +10,17 @@ from typing import Any
 import anyio
 
 from ._events import Event, Listeners
-from ._injection import Injector
+from ._injection.injection import Injector
 from ._operations import AuditOperations, LockOperations
 from ._options import LockOptions, OnHistory
 from ._pipeline import Location, Stage
-from ._plan import Plan
+from ._plan.plan import Plan
+from ._plan.undo import check_selection
 from ._progress import ProgressTracker
 from ._records import new_id
 from ._report import Progress, RunReport, RunStatus
-from ._reversal import undo
-from ._run import Run
-from ._settings import (
+from ._run.run import Run
+from ._run.settings import (
     Settings,
     TransactionMode,
     check_choice,
@@ -31,9 +31,9 @@ from ._settings import (
     check_targets,
     check_texts,
 )
-from ._survey import check_nothing_pending, load
+from ._run.survey import check_nothing_pending, load
+from ._run.undo import undo
 from ._task import supervised
-from ._undo import check_selection
 from .abc import AuditStore, Resource, TargetSystem
 from .targets.plain import NonTransactionalTargetSystem
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ._change import Change
-from ._decision import Action, next_action
+from ._plan.decision import Action, next_action
 from ._records import AuditEntry, Issue
 from ._states import IssueStatus, Resolution
 from .abc import AuditStore

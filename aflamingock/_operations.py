@@ -12,9 +12,9 @@ from ._lease import LeaseStatus
 from ._payload import storable_text
 from ._pipeline import Pipeline
 from ._records import AuditEntry, Issue
-from ._run import Run
+from ._run.run import Run
+from ._run.survey import load
 from ._states import AuditState, AuditType, Resolution
-from ._survey import load
 from .exceptions import ConfigurationError, LockError, SequenceConflictError
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._plan import Plan
+    from ._plan.plan import Plan
     from ._records import Issue, Lease
     from ._report import RunReport
     from ._states import AuditState

@@ -19,7 +19,7 @@ from typing import Any
 import aiosqlite
 
 from aflamingock import AuditEntry, AuditState, Flamingock, RunStatus, Stage, change
-from aflamingock._discovery import load_pipeline
+from aflamingock._discovery.discovery import load_pipeline
 from aflamingock.stores.sqlite import SQLiteAuditStore
 
 KNOWN = 500

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aflamingock._change import change
-from aflamingock._discovery import load_pipeline
+from aflamingock._discovery.discovery import load_pipeline
 from aflamingock._pipeline import Location, Pipeline, Stage
 from aflamingock.exceptions import ConfigurationError
 

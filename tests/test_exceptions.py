@@ -9,7 +9,7 @@ from itertools import takewhile
 import pytest
 
 from aflamingock import exceptions
-from aflamingock._plan import Plan
+from aflamingock._plan.plan import Plan
 from aflamingock._records import Issue, Lease
 from aflamingock._states import AuditState
 from aflamingock.exceptions import (

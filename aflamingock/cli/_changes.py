@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from anyio import to_thread
 
-from .._decision import Action
+from .._plan.decision import Action
 from .._report import ChangeStatus, RunReport
 from ..exceptions import ConfigurationError
 from ._command import Session, command

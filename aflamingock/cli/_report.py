@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._plan import Plan
+from .._plan.plan import Plan
 from .._records import AuditEntry, Issue
 from .._report import ChangeStatus, RunReport
 from ..exceptions import FlamingockError, ManualInterventionError, PendingChangesError

@@ -203,9 +203,12 @@ async def test_a_cursor_that_an_error_keeps_alive_keeps_nothing_locked(target, p
 
 
 async def test_a_transaction_left_open_outside_is_rolled_back_and_told(target):
-    with pytest.raises(FlamingockError, match="begun and not ended"):
+    async def leave_open() -> None:
         async with target.handles() as objects:
             await objects["db"].execute("BEGIN")
             await objects["db"].execute("INSERT INTO t VALUES (1)")
+
+    with pytest.raises(FlamingockError, match="begun and not ended"):
+        await leave_open()
 
     assert await rows(target) == []

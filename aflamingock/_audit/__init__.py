@@ -1,0 +1,1 @@
+"""The audit log: what it knows of the past, and how it grows."""

@@ -1,0 +1,1 @@
+"""Carry out changes, and take them back."""

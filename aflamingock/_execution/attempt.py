@@ -1,0 +1,148 @@
+"""An attempt: a call of a change and the entry that closes it, tied together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from .._change import Change
+from .._records import AuditEntry
+from .._states import TxStrategy
+from ..abc import TransactionalTargetSystem
+from ..exceptions import UnknownOutcomeError
+from .call import Caller
+from .context import RunContext
+
+logger = logging.getLogger(__name__)
+
+_COMMIT_WITHIN = 90.0
+
+Following = Callable[[], Sequence[AuditEntry]]
+"""What to append together with the closing entry: asked at that moment."""
+
+
+def nothing() -> Sequence[AuditEntry]:
+    """Let nothing follow."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """
+    One call of ``execute`` or ``rollback``, and the entry that says that it succeeded.
+
+    How both are tied together is the tx strategy: in one transaction of the store's own database,
+    in one transaction with a marker beside the data, or one after the other.
+
+    :ivar method: ``execute`` or ``rollback``
+    :ivar opened: the durable entry that the attempt began with; its id is the marker's key
+    :ivar closing: returns the entry to close with
+    """
+
+    run: RunContext
+    change: Change
+    call: Caller
+    method: str
+    opened: AuditEntry
+    closing: Callable[[], AuditEntry]
+
+    async def carry_out(self, following: Following) -> tuple[AuditEntry, ...]:
+        """
+        Call the change and close the attempt.
+
+        :return: the following entries, if they were written together with the closing one
+        :raises UnknownOutcomeError: if the commit may or may not have been done
+        :raises SequenceConflictError: if another runner wrote first
+        """
+        match self.run.strategy(self.change):
+            case TxStrategy.TX_SHARED:
+                await self._in_shared_transaction()
+                return ()
+            case TxStrategy.TX_SEPARATE_WITH_MARKER:
+                await self._in_marked_transaction()
+                written = await self._close(following)
+                await self._remove_marker()
+                return written
+            case _:
+                await self._alone()
+                return await self._close(following)
+
+    async def _close(self, following: Following) -> tuple[AuditEntry, ...]:
+        written = await self.run.log.append(self.closing(), *following())
+        return written[1:]
+
+    async def _alone(self) -> None:
+        target = self.run.targets[self.change.target_system]
+        async with target.handles() as objects:
+            await self.call(self.method, objects, guard_objects=True, check=self._check)
+
+    async def _in_shared_transaction(self) -> None:
+        log = self.run.log
+        exclusive = self.run.store.exclusive_transactions
+        # the turn is kept until the commit's outcome is known: the next number depends on it
+        async with AsyncExitStack() as turn:
+            if exclusive:
+                await turn.enter_async_context(log.turn())
+
+            async with AsyncExitStack() as transaction:
+                session = await self._begin(transaction)
+                await self._call_within(session)
+                if not exclusive:
+                    await turn.enter_async_context(log.turn())
+
+                entry = await log.append_within(session, self.closing())
+                await _commit(transaction)
+
+            log.confirm(entry)
+
+    async def _in_marked_transaction(self) -> None:
+        async with AsyncExitStack() as transaction:
+            session = await self._begin(transaction)
+            await self._call_within(session)
+            self.run.lease.check()
+            await self._target.insert_marker(session, self.opened.entry_id, self.change.id)
+            await _commit(transaction)
+
+    async def _begin(self, transaction: AsyncExitStack) -> Any:
+        return await self.run.patience(
+            lambda: transaction.enter_async_context(self._target.transaction()),
+            check=self.run.lease.check_renewed,
+        )
+
+    async def _call_within(self, session: Any) -> None:
+        objects = self._target.objects(session)
+        await self.call(self.method, objects, guard_objects=False, check=self._check)
+
+    async def _remove_marker(self) -> None:
+        try:
+            await self._target.remove_marker(self.opened.entry_id)
+        except Exception as exc:  # the log has the outcome: nobody asks this marker again
+            logger.warning("The marker of change %r was not removed: %s", self.change.id, exc)
+
+    @property
+    def _target(self) -> TransactionalTargetSystem[Any]:
+        target = self.run.targets[self.change.target_system]
+        assert isinstance(target, TransactionalTargetSystem)
+        return target
+
+    def _check(self) -> None:
+        if self.method == "execute":
+            self.run.lease.check_renewed()
+        else:
+            self.run.lease.check()
+
+
+async def _commit(transaction: AsyncExitStack) -> None:
+    """Leave the transaction, not cut off by a cancellation: its outcome must be known."""
+    try:
+        with anyio.fail_after(_COMMIT_WITHIN, shield=True):
+            await transaction.aclose()
+    except TimeoutError as exc:
+        raise UnknownOutcomeError(
+            f"The commit was not answered within {_COMMIT_WITHIN:g} s."
+        ) from exc

@@ -1,0 +1,1 @@
+"""The lock: take, keep, give back and lose the lease of a service."""

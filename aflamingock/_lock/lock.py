@@ -1,0 +1,264 @@
+"""The lock: take, keep, give back and lose the lease of a service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from asyncio import get_running_loop
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from .._events import Listeners, WaitingForLease
+from .._host import boot_time, describe_process, host_name, is_gone
+from .._lease import HeldLease, LeaseStatus, is_dead
+from .._options import LockOptions
+from .._records import Lease, new_id
+from .._retry import Patience
+from ..abc import AuditStore
+from ..exceptions import LockTimeoutError, UnknownOutcomeError
+from .heartbeat import Heartbeat, HeartbeatHost, in_thread
+
+logger = logging.getLogger(__name__)
+
+_RELEASE_WITHIN = 3.0
+_TELL_EVERY = 10.0
+
+
+class Lock:
+    """
+    Takes, keeps and gives back the lease of a service.
+
+    The rules are the same for all stores: a store only swaps one record for another.
+
+    :param owner: the id of the run
+    """
+
+    def __init__(
+        self,
+        store: AuditStore[Any],
+        options: LockOptions,
+        *,
+        service: str,
+        owner: str,
+        listeners: Listeners | None = None,
+        _clock: Callable[[], float] = boot_time,
+        _sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        _draw: Callable[[], float] = random.random,
+        _host: HeartbeatHost = in_thread,
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._service = service
+        self._owner = owner
+        self._listeners = listeners or Listeners()
+        self._clock = _clock
+        self._sleep = _sleep
+        self._draw = _draw
+        self._host = _host
+        self._patience = Patience(limit=options.timeout, clock=_clock, sleep=_sleep, draw=_draw)
+        self.predecessor: Lease | None = None
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        *,
+        done: Callable[[], Awaitable[bool]] | None = None,
+        above: int = 0,
+        wait: bool = True,
+    ) -> AsyncGenerator[HeldLease | None]:
+        """
+        Hold the lease for the length of the block.
+
+        :param done: asked at each look at a lease that is held; when it says that nothing is
+            left to do, the block runs without the lease
+        :param above: the epoch that the log has seen, in case that the record was lost
+        :param wait: whether to wait while another runner holds the lease
+        :return: the lease, or ``None`` if *done* said so
+        :raises LockTimeoutError: if it could not be had in time
+        :raises LockLostError: in place of the cancellation that ended the block, if the lease
+            was lost
+        """
+        held = await self._acquire(done, above, self._options.timeout if wait else 0.0)
+        if held is None:
+            yield None
+            return
+
+        with anyio.CancelScope() as scope:
+            heartbeat = Heartbeat(
+                held,
+                on_end=_cancel_from_anywhere(scope),
+                clock=self._clock,
+                sleep=self._sleep,
+                draw=self._draw,
+            )
+            try:
+                async with self._host(heartbeat, self._store):
+                    yield held
+            finally:
+                await self._release(held)
+
+        if scope.cancelled_caught:
+            raise held.error()
+
+    async def status(self) -> LeaseStatus:
+        """Look at the lease once."""
+        lease = await self.read()
+        if lease is None or lease.released:
+            return LeaseStatus(state="free", lease=lease)
+
+        expired = (lease.age is not None and lease.age > lease.ttl) or await self._is_gone(lease)
+        return LeaseStatus(state="expired" if expired else "held", lease=lease)
+
+    async def release_by_force(self, *, above: int = 0) -> Lease | None:
+        """
+        Take the lease away from whoever holds it, and raise the epoch.
+
+        The holder is fenced: it can neither renew nor append any more.
+
+        :param above: the epoch that the log has seen
+        :return: the released lease with its new epoch; ``None`` if it was free, or if it was
+            renewed or given back meanwhile
+        """
+        lease = await self.read()
+        if lease is None or lease.released:
+            return None
+
+        epoch = max(lease.epoch, above) + 1
+        new = replace(lease, token=new_id(), epoch=epoch, released=True)
+        return new if await self._swap(lease, new) else None
+
+    async def read(self) -> Lease | None:
+        """Return the lease last written, dead or alive."""
+        record = await self._patience(lambda: self._store.read_record(Lease.key(self._service)))
+        return Lease.from_record(record) if record else None
+
+    async def _acquire(
+        self, done: Callable[[], Awaitable[bool]] | None, above: int, timeout: float
+    ) -> HeldLease | None:
+        started = self._clock()
+        told = -_TELL_EVERY
+        seen: Lease | None = None
+        seen_at = started
+        while True:
+            lease = await self.read()
+            now = self._clock()
+            if lease is None or seen is None or lease.token != seen.token:
+                seen, seen_at = lease, now
+
+            if lease is None or await self._may_take(lease, watched=now - seen_at):
+                held = await self._grant(lease, above)
+                if held is not None:
+                    return held
+
+            waited = now - started
+            if waited >= timeout:
+                raise self._timeout(lease, waited)
+
+            if lease is not None and waited - told >= _TELL_EVERY:
+                told = waited
+                await self._tell(lease, waited)
+
+            await self._sleep(self._pause(timeout - waited))
+            if done is not None and await done():
+                return None
+
+    def _pause(self, left: float) -> float:
+        return min(2 * self._options.retry_interval * self._draw(), max(left, 0.01))
+
+    async def _may_take(self, lease: Lease, *, watched: float) -> bool:
+        if is_dead(lease, watched=watched):
+            return True
+
+        return await self._is_gone(lease)
+
+    async def _is_gone(self, lease: Lease) -> bool:
+        return self._store.single_host and await anyio.to_thread.run_sync(
+            is_gone, lease.pid, lease.process
+        )
+
+    async def _grant(self, current: Lease | None, above: int) -> HeldLease | None:
+        new = Lease(
+            service=self._service,
+            owner=self._owner,
+            epoch=max(current.epoch if current else 0, above) + 1,
+            ttl=self._options.ttl,
+            host=host_name(),
+            pid=os.getpid(),
+            process=await anyio.to_thread.run_sync(describe_process, os.getpid()),
+        )
+        sent_at = self._clock()
+        try:
+            granted = await self._swap(current, new)
+        except BaseException:  # cancelled or failed: the lease may stand without anybody behind it
+            await self._release(HeldLease(new, sent_at=sent_at, clock=self._clock))
+            raise
+
+        if not granted:
+            return None
+
+        if current is not None and not current.released:
+            self.predecessor = current
+            logger.warning("The lease of service %r is taken over from %s.", self._service, current)
+
+        logger.info("The lease of service %r is held, epoch %d.", self._service, new.epoch)
+        return HeldLease(new, sent_at=sent_at, clock=self._clock)
+
+    async def _swap(self, current: Lease | None, new: Lease) -> bool:
+        replaced = current.to_record() if current else None
+        try:
+            return await self._patience(lambda: self._store.swap_record(replaced, new.to_record()))
+        except UnknownOutcomeError:
+            found = await self.read()
+            return found is not None and found.token == new.token
+
+    async def _release(self, held: HeldLease) -> None:
+        with anyio.move_on_after(_RELEASE_WITHIN, shield=True) as scope:
+            try:
+                await self._give_back(held.lease)
+            except Exception as exc:  # the work is done; an unreleased lease expires by itself
+                logger.warning(
+                    "The lease of service %r was not released, it expires in %g s: %s",
+                    self._service,
+                    held.lease.ttl,
+                    exc,
+                )
+
+        if scope.cancelled_caught:
+            logger.warning("The lease of service %r was not released in time.", self._service)
+
+    async def _give_back(self, lease: Lease) -> None:
+        released = replace(lease, token=new_id(), released=True, change_id=None)
+        if await self._swap(lease, released):
+            return
+
+        # a renewal was under way when the heartbeat was stopped, and had been done
+        found = await self.read()
+        if found is not None and (found.owner, found.epoch) == (lease.owner, lease.epoch):
+            await self._swap(found, replace(released, token=new_id()))
+
+    async def _tell(self, lease: Lease, waited: float) -> None:
+        logger.info("Waiting for the lease of service %r, held by %s.", self._service, lease)
+        await self._listeners.emit(
+            WaitingForLease(
+                service=self._service, execution_id=self._owner, holder=str(lease), waited=waited
+            )
+        )
+
+    def _timeout(self, lease: Lease | None, waited: float) -> LockTimeoutError:
+        return LockTimeoutError(
+            f"The lease of service {self._service!r} is still held by {lease or 'others'}, after "
+            f"{waited:.0f} s of waiting. If that run is dead, its lease expires by itself; "
+            "see 'aflamingock lock status'.",
+            holder=lease,
+        )
+
+
+def _cancel_from_anywhere(scope: anyio.CancelScope) -> Callable[[], object]:
+    loop = get_running_loop()
+    return lambda: loop.call_soon_threadsafe(scope.cancel)

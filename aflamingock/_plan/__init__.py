@@ -1,0 +1,1 @@
+"""What to do with each change: pure functions of the pipeline and the history."""

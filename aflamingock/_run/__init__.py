@@ -1,0 +1,1 @@
+"""One run, from the first look at the log to the report."""

@@ -1,0 +1,160 @@
+"""What a Flamingock was given, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from .._change import is_texts
+from .._injection.injection import Injector
+from .._options import LockOptions, OnHistory
+from .._pipeline import Location, Stage
+from ..abc import AuditStore, TargetSystem
+from ..exceptions import ConfigurationError
+
+TransactionMode = Literal["shared", "separate"]
+"""Whether a change and its entry may share a transaction where the store and the target do."""
+
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,189}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    What a Flamingock was given.
+
+    :ivar targets: by id; under ``None`` the one of changes that name none
+    """
+
+    stages: tuple[Stage, ...]
+    audit_store: AuditStore[Any]
+    targets: Mapping[str | None, TargetSystem]
+    injector: Injector
+    service: str
+    environment: str | None
+    profiles: tuple[str, ...]
+    lock: LockOptions
+    metadata: Mapping[str, Any]
+    enabled: bool
+    on_drift: OnHistory
+    on_out_of_order: OnHistory
+    transaction_mode: TransactionMode
+
+    def of_digest(self) -> dict[str, object]:
+        """Return what, beside the files, decides whether something is pending."""
+        return {
+            "environment": self.environment,
+            "profiles": sorted(self.profiles),
+            "targets": sorted(id for id in self.targets if id is not None),
+            "on_drift": self.on_drift,
+            "on_out_of_order": self.on_out_of_order,
+            "transaction_mode": self.transaction_mode,
+        }
+
+
+def check_stages(
+    changes: Location | Sequence[Location] | None, stages: Iterable[Stage] | None
+) -> tuple[Stage, ...]:
+    """
+    Return the stages that *changes* or *stages* mean.
+
+    :raises ConfigurationError: if both are given
+    """
+    if changes is not None and stages is not None:
+        raise ConfigurationError("Give either changes= or stages=, not both.")
+
+    if changes is not None:
+        return (Stage("default", location=changes),)
+
+    given = tuple(stages or ())
+    for stage in given:
+        if not isinstance(stage, Stage):
+            raise ConfigurationError(f"stages=: {stage!r} is no Stage.")
+
+    return given
+
+
+def check_store(store: object) -> AuditStore[Any]:
+    """
+    Return the store.
+
+    :raises ConfigurationError: if there is none
+    """
+    if isinstance(store, AuditStore):
+        return store
+
+    given = "none was given" if store is None else f"{store!r} is none"
+    raise ConfigurationError(
+        f"An audit store is needed, and {given}. Pass audit_store=, for example "
+        "SQLiteAuditStore('audit.db')."
+    )
+
+
+def check_targets(targets: Iterable[object]) -> dict[str | None, TargetSystem]:
+    """
+    Return the target systems by their ids.
+
+    :raises ConfigurationError: if one is no target system, or two have the same id
+    """
+    by_id: dict[str | None, TargetSystem] = {}
+    for target in targets:
+        if not isinstance(target, TargetSystem):
+            raise ConfigurationError(f"target_systems=: {target!r} is no TargetSystem.")
+
+        if target.id in by_id:
+            raise ConfigurationError(f"target_systems=: two of them have the id {target.id!r}.")
+
+        by_id[target.id] = target
+
+    return by_id
+
+
+def check_dependencies(given: Mapping[str, object] | Iterable[object]) -> dict[str, object]:
+    """Return the dependencies by their names; what has none is found by its type alone."""
+    if isinstance(given, Mapping):
+        return dict(given)
+
+    return {f"{type(value).__name__} #{number}": value for number, value in enumerate(given)}
+
+
+def check_texts(name: str, values: Collection[str]) -> tuple[str, ...]:
+    """
+    Return *values* as a tuple.
+
+    :raises ConfigurationError: if it is not a collection of texts
+    """
+    if not is_texts(values):
+        raise ConfigurationError(f"{name}={values!r}: give a list of texts.")
+
+    return tuple(values)
+
+
+def check_service(service: object) -> str:
+    """
+    Return the name of the service.
+
+    :raises ConfigurationError: if it is not 1 to 190 letters, digits and ``._:@/-``
+    """
+    if not (isinstance(service, str) and _SERVICE.fullmatch(service)):
+        raise ConfigurationError(
+            f"service={service!r}: give 1 to 190 letters, digits and ._:@/- that begin with a "
+            "letter or a digit."
+        )
+
+    return service
+
+
+def check_choice(name: str, value: str, choices: Any) -> Any:
+    """
+    Return *value*.
+
+    :param choices: a ``Literal`` type
+    :raises ConfigurationError: if *value* is none of them
+    """
+    if value not in get_args(choices):
+        listed = ", ".join(map(repr, get_args(choices)))
+        raise ConfigurationError(f"{name}={value!r}: give one of {listed}.")
+
+    return value

@@ -1,0 +1,97 @@
+"""What there is to run: the pipeline as it stands in the code, and whether it fits the past."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+
+from .._pipeline import Pipeline
+from .._plan.plan import Plan
+from ..exceptions import ConfigurationError, DriftError, OutOfOrderError, PendingChangesError
+from .settings import Settings
+
+_LISTED = 10
+
+
+async def digest_of(settings: Settings) -> str | None:
+    """
+    Return the digest of the pipeline and its settings, without importing a change.
+
+    :return: ``None`` if the code of a change has no source
+    """
+    return await anyio.to_thread.run_sync(_digest, settings)
+
+
+async def load(settings: Settings) -> Pipeline:
+    """
+    Import the changes and find all their faults.
+
+    :raises ConfigurationError: that lists every fault
+    """
+    if not settings.stages:
+        raise ConfigurationError("There are no changes: pass changes= or stages=.")
+
+    return await anyio.to_thread.run_sync(_load, settings)
+
+
+def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
+    """
+    Hold a plan against the settings for drift and order.
+
+    :return: sentences for what is tolerated
+    :raises DriftError: if an applied change was edited and that is an error
+    :raises OutOfOrderError: if a change was inserted before applied ones, likewise
+    """
+    drifted = plan.drifted if settings.on_drift == "error" else ()
+    inserted = plan.out_of_order if settings.on_out_of_order == "error" else ()
+    if drifted:
+        raise DriftError(drifted + inserted)
+
+    if inserted:
+        raise OutOfOrderError(inserted)
+
+    return (
+        *plan.warnings,
+        *(plan.drifted if settings.on_drift == "warn" else ()),
+        *(plan.out_of_order if settings.on_out_of_order == "warn" else ()),
+    )
+
+
+def check_nothing_pending(plan: Plan) -> None:
+    """
+    Let no change pass that a run would work on, but those that are applied in every run.
+
+    :raises PendingChangesError: if there is one, with the plan
+    """
+    pending = [planned for planned in plan.pending if not planned.is_repeated]
+    if not pending:
+        return
+
+    listed = ", ".join(repr(planned.change.id) for planned in pending[:_LISTED])
+    left = len(pending) - _LISTED
+    raise PendingChangesError(
+        f"{len(pending)} changes are pending: {listed}{f' and {left} more' * (left > 0)}. "
+        "Apply them with 'aflamingock apply' or Flamingock.run().",
+        plan=plan,
+    )
+
+
+def _digest(settings: Settings) -> str | None:
+    from .._discovery.discovery import pipeline_digest  # parsing code takes long to import
+
+    return pipeline_digest(settings.stages, settings=settings.of_digest())
+
+
+def _load(settings: Settings) -> Pipeline:
+    from .._discovery.discovery import read_pipeline
+
+    known = {id for id in settings.targets if id is not None}
+    pipeline, faults = read_pipeline(settings.stages, profiles=settings.profiles, targets=known)
+    for change in pipeline.changes():
+        target = settings.targets.get(change.target_system)
+        if target is not None:
+            faults.extend(settings.injector.faults(change, target.offers()))
+
+    if faults:
+        raise ConfigurationError.joining(faults)
+
+    return pipeline
