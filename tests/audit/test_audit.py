@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aflamingock import _audit
+from aflamingock._audit import log as _audit
 from aflamingock._audit.history import is_up_to_date
 from aflamingock._audit.log import AuditLog
 from aflamingock._events import AuditWriteEvent, Listeners

@@ -19,10 +19,10 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aflamingock import _lock
 from aflamingock._events import Event, Listeners, WaitingForLease
 from aflamingock._host import describe_process
 from aflamingock._lease import HeldLease
+from aflamingock._lock import lock as _lock
 from aflamingock._lock.heartbeat import Heartbeat
 from aflamingock._lock.lock import Lock
 from aflamingock._options import LockOptions
