@@ -69,7 +69,7 @@ class SQLiteTargetSystem(TransactionalTargetSystem[aiosqlite.Connection]):
             raise ConfigurationError(f"busy_timeout={busy_timeout!r}: give 0 to 3600 seconds.")
 
         check_names(marker_repository_name)
-        self.file = SQLiteFile(path)
+        self.file: SQLiteFile = SQLiteFile(path)
         self.marker_repository_name = marker_repository_name
         self._table = f'"{marker_repository_name}"'
         self._busy_timeout = busy_timeout
