@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +25,15 @@ def boot_time() -> float:
 
 def host_name() -> str:
     """Return the name of this host."""
+    import platform  # takes long to import
+
     return platform.node() or "unknown"
 
 
 def user_name() -> str:
     """Return the name of the user that runs this process."""
+    import getpass  # as above
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container's user often has no name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Literal
 
 from ._events import (
     ChangeApplied,
@@ -17,34 +17,45 @@ from ._report import Progress
 
 
 class ProgressTracker:
-    """
-    Listens to every event of a Flamingock.
-
-    :ivar progress: how far it is
-    """
+    """Listens to every event of a Flamingock, and tells how far it is."""
 
     def __init__(self) -> None:
-        self.progress = Progress()
+        self._state: Literal["idle", "waiting", "running", "done", "failed"] = "idle"
+        self._done = 0
+        self._total = 0
+        self._change_id: str | None = None
+        self._holder: str | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        return Progress(
+            state=self._state,
+            done=self._done,
+            total=self._total,
+            change_id=self._change_id,
+            holder=self._holder,
+        )
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
             case RunStarted():
-                self.progress = Progress(state="running")
+                self._state, self._done, self._total = "running", 0, 0
             case WaitingForLease():
-                self.progress = replace(self.progress, state="waiting", holder=event.holder)
+                self._state, self._holder = "waiting", event.holder
             case RunPlanned():
-                self.progress = Progress(state="running", total=event.pending)
+                self._state, self._holder, self._total = "running", None, event.pending
             case ChangeStarted():
-                self.progress = replace(self.progress, change_id=event.change_id)
+                self._change_id = event.change_id
             case ChangeApplied():
-                self.progress = replace(self.progress, done=self.progress.done + 1, change_id=None)
+                self._done, self._change_id = self._done + 1, None
             case RunEnded():
-                ended = replace(self.progress, change_id=None, holder=None)
-                self.progress = replace(ended, state="failed" if event.error else "done")
+                self._state = "failed" if event.error else "done"
+                self._change_id = self._holder = None
             case _:
                 pass
 
     def found_nothing_pending(self) -> None:
         """Take note that a look, without a run, has found everything applied."""
-        self.progress = Progress(state="done")
+        self._state, self._done, self._total = "done", 0, 0
