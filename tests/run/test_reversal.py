@@ -12,12 +12,14 @@ import pytest
 
 from aflamingock import (
     AuditState,
+    ChangeFailedError,
     ChangeStatus,
     ConfigurationError,
     Flamingock,
     LockLostError,
     LockOptions,
     LockTimeoutError,
+    ManualInterventionError,
     RollbackFailedError,
     RunStatus,
     change,
@@ -99,6 +101,22 @@ class TestWithoutTransaction:
         await flamingock.undo(change_id="b")
         assert done[3:] == ["not b"]
         assert await last_state(store, "b") is AuditState.ROLLED_BACK
+
+    async def test_nothing_is_undone_over_a_change_in_doubt(
+        self, store: MemoryAuditStore, done: list[str]
+    ) -> None:
+        broken = step("b", done, body=raising(OSError("stuck")), rollback=False)
+        flamingock = Flamingock(changes=[step("a", done), broken], audit_store=store)
+        with pytest.raises(ChangeFailedError):
+            await flamingock.run()
+
+        before = await history(store)
+        with pytest.raises(ManualInterventionError, match="'b'"):
+            await flamingock.undo(last=1)
+
+        assert await history(store) == before
+        await flamingock.undo(change_id="a")
+        assert done[-1] == "not a"
 
     async def test_the_next_run_applies_it_again(
         self, store: MemoryAuditStore, done: list[str]
@@ -280,6 +298,37 @@ class TestWithTransaction:
             *("b ROLLBACK_STARTED", "b ROLLBACK_FAILED")
         ]
         assert await flamingock.audit.issues() == ()
+        assert (await flamingock.run()).status is RunStatus.NOTHING_TO_DO
+
+    async def test_a_cancellation_leaves_the_change_applied_and_is_told(
+        self, tmp_path: Path, log: str
+    ) -> None:
+        begun = anyio.Event()
+
+        @change(id="b", author="tests", order="b", target_system="shop")
+        class Slow:
+            async def execute(self, db: aiosqlite.Connection) -> None:
+                await db.execute("INSERT INTO effect VALUES ('b')")
+
+            async def rollback(self, db: aiosqlite.Connection) -> None:
+                await db.execute("DELETE FROM effect WHERE id = 'b'")
+                begun.set()
+                await anyio.sleep_forever()
+
+        flamingock = await self.shop(tmp_path, log, row("a"), Slow)
+        async with anyio.create_task_group() as tasks:
+
+            async def undo() -> None:
+                await flamingock.undo(last=1)
+
+            tasks.start_soon(undo)
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+
+        assert self.effects(tmp_path) == ["a", "b"]
+        assert (await history(flamingock.audit_store))[-2:] == [
+            *("b ROLLBACK_STARTED", "b ROLLBACK_FAILED")
+        ]
         assert (await flamingock.run()).status is RunStatus.NOTHING_TO_DO
 
     async def shop(self, folder: Path, log: str, *changes: type) -> Flamingock:
