@@ -112,13 +112,14 @@ class Work:
         return min(_ROLLBACK_WITHIN, self._run.lease.remaining)
 
     def _entry(self, state: AuditState, method: str, **values: Any) -> AuditEntry:
+        is_opening = state in (AuditState.STARTED, AuditState.ROLLBACK_STARTED)
         return self._run.entry(
             self._change,
             self.stage,
             state,
             method=method,
             attempt=self._attempt,
-            execution_millis=round(self._call.duration * 1000),
+            execution_millis=0 if is_opening else round(self._call.duration * 1000),
             **values,
         )
 
