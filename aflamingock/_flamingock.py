@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -19,7 +19,6 @@ from ._plan.undo import check_selection
 from ._progress import ProgressTracker
 from ._records import new_id
 from ._report import Progress, RunReport, RunStatus
-from ._run.run import Run
 from ._run.settings import (
     Settings,
     TransactionMode,
@@ -32,10 +31,12 @@ from ._run.settings import (
     check_texts,
 )
 from ._run.survey import check_nothing_pending, load
-from ._run.undo import undo
 from ._task import supervised
 from .abc import AuditStore, Resource, TargetSystem
 from .targets.plain import NonTransactionalTargetSystem
+
+if TYPE_CHECKING:
+    from ._run.run import Run
 
 _HEALTH_WITHIN = 5.0
 
@@ -240,6 +241,8 @@ class Flamingock(Resource):
         }
         check_selection(**selection)
         async with self:
+            from ._run.undo import undo  # as in _new_run
+
             run = self._new_run()
             return await supervised(lambda: undo(run, dry_run=dry_run, **selection))
 
@@ -262,6 +265,8 @@ class Flamingock(Resource):
         return await run.plan(await load(self._settings))
 
     def _new_run(self, user: str | None = None) -> Run:
+        from ._run.run import Run  # who only builds a Flamingock need not wait for the engine
+
         return Run(self._settings, self._listeners, user=user)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ._change import Change
 from ._issues import close_issue, is_issue, issue_of, open_issues
@@ -12,17 +13,19 @@ from ._lease import LeaseStatus
 from ._payload import storable_text
 from ._pipeline import Pipeline
 from ._records import AuditEntry, Issue
-from ._run.run import Run
 from ._run.survey import load
 from ._states import AuditState, AuditType, Resolution
 from .exceptions import ConfigurationError, LockError, SequenceConflictError
+
+if TYPE_CHECKING:
+    from ._run.run import Run
 
 logger = logging.getLogger(__name__)
 
 _IN_A_REASON = 2_000
 _TRIES = 5
 
-NewRun = Callable[[str | None], Run]
+NewRun = Callable[[str | None], "Run"]
 """Begins a run, in the name of a user if one is given."""
 
 
