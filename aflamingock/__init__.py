@@ -22,7 +22,7 @@ from ._events import (
 from ._flamingock import Flamingock, run_changes
 from ._injection.injection import Named, NonLockGuarded
 from ._lease import LeaseStatus
-from ._options import LockOptions
+from ._options import AuditOptions, LockOptions, RetryPolicy
 from ._pipeline import Stage
 from ._plan.decision import Action
 from ._plan.plan import Plan, PlannedChange, PlannedStage
@@ -67,6 +67,7 @@ from .exceptions import (
 __all__ = [
     "Action",
     "AuditEntry",
+    "AuditOptions",
     "AuditState",
     "AuditStoreConnectionError",
     "AuditStoreError",
@@ -114,6 +115,7 @@ __all__ = [
     "Record",
     "Recovery",
     "Resolution",
+    "RetryPolicy",
     "RollbackFailedError",
     "RunEnded",
     "RunFailedError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,12 +12,11 @@ import anyio
 from ._events import Event, Listeners
 from ._injection.injection import Injector
 from ._operations import AuditOperations, LockOperations
-from ._options import LockOptions, OnHistory
+from ._options import AuditOptions, LockOptions, OnHistory
 from ._pipeline import Location, Stage
 from ._plan.plan import Plan
 from ._plan.undo import check_selection
 from ._progress import ProgressTracker
-from ._records import new_id
 from ._report import Progress, RunReport, RunStatus
 from ._run.settings import (
     Settings,
@@ -58,6 +57,7 @@ class Flamingock(Resource):
     :param environment: recorded in every entry
     :param profiles: which changes are active: those with one of these, or without any
     :param lock: the times of the lock
+    :param audit: how entries get into the audit store, and how it is asked again
     :param metadata: JSON values, recorded in every entry
     :param listeners: pairs of an event type and a listener, as for :meth:`on`
     :param enabled: if not, :meth:`run` does nothing; to look and to validate is still possible
@@ -79,6 +79,7 @@ class Flamingock(Resource):
         environment: str | None = None,
         profiles: Collection[str] = (),
         lock: LockOptions | None = None,
+        audit: AuditOptions | None = None,
         metadata: Mapping[str, Any] | None = None,
         listeners: Iterable[tuple[type[Event], Callable[[Any], object]]] = (),
         enabled: bool = True,
@@ -98,6 +99,7 @@ class Flamingock(Resource):
             environment=environment,
             profiles=check_texts("profiles", profiles),
             lock=lock or LockOptions(),
+            audit=audit or AuditOptions(),
             metadata=dict(metadata or {}),
             enabled=enabled,
             on_drift=check_choice("on_drift", on_drift, OnHistory),
@@ -178,7 +180,7 @@ class Flamingock(Resource):
         :raises AuditStoreError: if the audit store cannot be used
         """
         if not self._settings.enabled:
-            return _disabled(self.service)
+            return RunReport.of_nothing(self.service, RunStatus.DISABLED)
 
         async with self:
             return await supervised(self._new_run().perform)
@@ -288,13 +290,3 @@ async def run_changes(
         changes=changes, audit_store=audit_store, target_systems=target_systems, **options
     )
     return await flamingock.run()
-
-
-def _disabled(service: str) -> RunReport:
-    return RunReport(
-        service=service,
-        execution_id=new_id(),
-        status=RunStatus.DISABLED,
-        started_at=datetime.now(UTC),
-        duration=0.0,
-    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 from .exceptions import ConfigurationError
 
@@ -31,20 +31,23 @@ class LockOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(1 <= self.ttl <= 3600, "ttl", self.ttl, "1 to 3600 seconds")
+        _require("LockOptions", 1 <= self.ttl <= 3600, "ttl", self.ttl, "1 to 3600 seconds")
         _require(
+            "LockOptions",
             self.timeout >= 0 and math.isfinite(self.timeout),
             "timeout",
             self.timeout,
             "0 seconds or more, and finite",
         )
         _require(
+            "LockOptions",
             0 < self.retry_interval <= 60,
             "retry_interval",
             self.retry_interval,
             "above 0, up to 60 seconds",
         )
         _require(
+            "LockOptions",
             self.on_timeout in ("raise", "skip"),
             "on_timeout",
             self.on_timeout,
@@ -52,6 +55,84 @@ class LockOptions:
         )
 
 
-def _require(fits: bool, name: str, value: object, wanted: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """
+    How long to pause before a store is asked again that could surely do nothing, in seconds.
+
+    Pauses have full jitter: each is anything up to the value that follows from these.
+
+    :param initial: the first pause
+    :param maximum: the longest pause
+    :param factor: by how much each pause is longer than the one before it
+    :raises ConfigurationError: if a value is out of its range
+    """
+
+    initial: float = 0.02
+    maximum: float = 1.0
+    factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        name = "RetryPolicy"
+        _require(name, 0 < self.initial <= 60, "initial", self.initial, "above 0, up to 60 seconds")
+        _require(
+            name,
+            self.initial <= self.maximum <= 60,
+            "maximum",
+            self.maximum,
+            "initial or more, up to 60 seconds",
+        )
+        _require(name, 1 <= self.factor <= 10, "factor", self.factor, "1 to 10")
+
+    @classmethod
+    def exponential_backoff(
+        cls, *, initial: float = 0.1, maximum: float = 5.0, factor: float = 2.0
+    ) -> Self:
+        """Return a policy whose pauses grow; the parameters are those of the class."""
+        return cls(initial=initial, maximum=maximum, factor=factor)
+
+    @classmethod
+    def fixed(cls, seconds: float) -> Self:
+        """Return a policy whose pauses do not grow."""
+        return cls(initial=seconds, maximum=seconds, factor=1.0)
+
+    def pause(self, tries: int) -> float:
+        """
+        Return the pause, before jitter, after a number of tries.
+
+        :param tries: how many tries there were, from 1 on
+        """
+        steps = min(tries - 1, 64)  # more would overflow, and is the maximum anyway
+        return min(self.initial * self.factor**steps, self.maximum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions:
+    """
+    How entries get into the audit store.
+
+    Whatever is chosen, a change never starts, and a run never ends, before its own entries are
+    durable.
+
+    :param batch_size: how many entries go into one call of the store at the most, 1 to 1,000
+    :param async_writes: whether the entries of stages that run at the same time are written
+        together, while one stage waits for its own
+    :param retry: how to try again
+    :raises ConfigurationError: if a value is out of its range
+    """
+
+    batch_size: int = 100
+    async_writes: bool = True
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            "AuditOptions", 1 <= self.batch_size <= 1000, "batch_size", self.batch_size, "1 to 1000"
+        )
+
+
+def _require(options: str, fits: bool, name: str, value: object, wanted: str) -> None:
     if not fits:
-        raise ConfigurationError(f"LockOptions({name}={value!r}): give {wanted}.")
+        raise ConfigurationError(f"{options}({name}={value!r}): give {wanted}.")

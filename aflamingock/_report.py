@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from ._records import new_id
 
 
 class ChangeStatus(StrEnum):
@@ -116,6 +118,17 @@ class RunReport:
     duration: float
     stages: tuple[StageReport, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_nothing(cls, service: str, status: RunStatus) -> Self:
+        """Return the report of a run that did not begin."""
+        return cls(
+            service=service,
+            execution_id=new_id(),
+            status=status,
+            started_at=datetime.now(UTC),
+            duration=0.0,
+        )
 
     def changes(self) -> Iterator[ChangeReport]:
         """Yield the report of every change."""

@@ -1,4 +1,4 @@
-"""Trying again while a database is locked by somebody else's transaction."""
+"""Trying again what surely was not done."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from typing import TypeVar
 import anyio
 
 from ._host import boot_time
+from ._options import RetryPolicy
 from ._records import Lease
-from .exceptions import LockTimeoutError, SystemBusyError
+from .exceptions import (
+    AuditStoreConnectionError,
+    LockLostError,
+    LockTimeoutError,
+    SystemBusyError,
+)
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LONGEST_PAUSE = 1.0
+_QUIET_TRIES = 3
 _TELL_EVERY = 10.0
 
 
 class Patience:
     """
-    Tries an operation again as long as it raises :exc:`SystemBusyError`.
+    Tries an operation again as long as it surely did nothing.
 
-    Pauses grow and have full jitter (Brooker, *Exponential Backoff and Jitter*, AWS 2015).
+    A system that is busy is asked again for a time; one that cannot be reached only as long as
+    there is a deadline of the caller's own, for it may never come back. Pauses grow and have full
+    jitter (Brooker, *Exponential Backoff and Jitter*, AWS 2015).
 
-    :param limit: seconds to go on for
+    :param limit: seconds to go on for while the system is busy
+    :param policy: how long to pause
     :param holder: whom to name while waiting, if known
     :param clock: seconds that never step back
     """
@@ -36,6 +45,7 @@ class Patience:
         self,
         *,
         limit: float,
+        policy: RetryPolicy | None = None,
         holder: Lease | None = None,
         clock: Callable[[], float] = boot_time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -43,6 +53,7 @@ class Patience:
     ) -> None:
         self.holder = holder
         self._limit = limit
+        self._policy = policy or RetryPolicy()
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
@@ -58,14 +69,15 @@ class Patience:
 
         :param check: called before each try; what it raises ends the tries
         :raises LockTimeoutError: if the system was busy for longer than the limit
+        :raises AuditStoreConnectionError: if it cannot be reached, and there is no *check*
         """
         started = self._clock()
         told = -_TELL_EVERY
-        pause = 0.02
+        tries = 0
+        failure: Exception | None = None
         while True:
-            if check is not None:
-                check()
-
+            _check(check, failure)
+            tries += 1
             try:
                 return await operation()
             except SystemBusyError as exc:
@@ -73,12 +85,17 @@ class Patience:
                 if waited >= self._limit:
                     raise self._timeout(exc, waited) from exc
 
-                if pause > 0.1 and waited - told >= _TELL_EVERY:
+                if tries > _QUIET_TRIES and waited - told >= _TELL_EVERY:
                     told = waited
                     logger.warning("%s Waiting for %s.", exc, self._who())
+            except AuditStoreConnectionError as exc:
+                if check is None:
+                    raise
 
-            await self._sleep(pause * self._draw())
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                failure = exc
+                logger.warning("The audit store is out of reach, it is tried again: %s", exc)
+
+            await self._sleep(self._policy.pause(tries) * self._draw())
 
     def _who(self) -> str:
         if self.holder is None:
@@ -92,3 +109,11 @@ class Patience:
             "process or its transaction, then start again.",
             holder=self.holder,
         )
+
+
+def _check(check: Callable[[], None] | None, failure: Exception | None) -> None:
+    try:
+        if check is not None:
+            check()
+    except LockLostError as lost:
+        raise lost from failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ import anyio
 from .._events import AuditWriteEvent, Listeners
 from .._host import boot_time
 from .._lease import HeldLease
+from .._options import AuditOptions
 from .._records import AuditEntry
 from .._retry import Patience
 from ..abc import AuditStore
@@ -48,7 +49,8 @@ class AuditLog:
     Coroutines of one run append at the same time; what waits while one call is under way is
     written together by the next (group commit).
 
-    :param patience: how to try again while the store is busy
+    :param patience: how to try again what surely was not done
+    :param options: how entries are written
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class AuditLog:
         service: str,
         execution_id: str,
         patience: Patience,
+        options: AuditOptions | None = None,
         listeners: Listeners | None = None,
     ) -> None:
         self.service = service
@@ -65,6 +68,7 @@ class AuditLog:
         self._store = store
         self._execution_id = execution_id
         self._patience = patience
+        self._options = options or AuditOptions()
         self._listeners = listeners or Listeners()
         self._lease: HeldLease | None = None
         self._turn = anyio.Lock()
@@ -81,7 +85,7 @@ class AuditLog:
         :raises LockLostError: if an entry was written under a later lease
         """
         async with self._turn:
-            await self._patience(self._read)
+            await self._patience(self._read, check=self._deadline)
 
     async def entry(self, sequence: int) -> AuditEntry:
         """Return the entry with a number that was read, with its error trace."""
@@ -112,14 +116,12 @@ class AuditLog:
         self._waiting.append(ticket)
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                if not ticket.is_done:
-                    group, self._waiting = self._waiting, []
-                    try:
-                        await self._write(group)
-                    except BaseException:  # cut off: the others write their entries themselves
-                        left = [other for other in group if not (other is ticket or other.is_done)]
-                        self._waiting = left + self._waiting
-                        raise
+                events = []
+                while not ticket.is_done:
+                    events.append(await self._write_next(ticket))
+
+            for event in events:
+                await self._listeners.emit(event)
 
         if ticket.error is not None:
             raise ticket.error
@@ -159,7 +161,9 @@ class AuditLog:
                 found.add(entry.entry_id)
 
     def _number(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-        self._check()
+        if self._lease is not None:
+            self._lease.check()
+
         numbered = []
         sequence, digest = self.history.sequence, self.history.digest
         for entry in entries:
@@ -172,11 +176,27 @@ class AuditLog:
 
         return numbered
 
-    def _check(self) -> None:
-        if self._lease is not None:
-            self._lease.check()
+    @property
+    def _deadline(self) -> Callable[[], None] | None:
+        return self._lease.check if self._lease else None
 
-    async def _write(self, group: Sequence[_Ticket]) -> None:
+    async def _write_next(self, own: _Ticket) -> AuditWriteEvent:
+        """Write the entries that have waited longest, as many as go together."""
+        group = [self._waiting.pop(0)]
+        if self._options.async_writes:
+            size = len(group[0].wanted)
+            while self._waiting and size + len(self._waiting[0].wanted) <= self._options.batch_size:
+                group.append(self._waiting.pop(0))
+                size += len(group[-1].wanted)
+
+        try:
+            return await self._write(group)
+        except BaseException:  # cut off: the others write their entries themselves
+            left = [other for other in group if not (other is own or other.is_done)]
+            self._waiting = left + self._waiting
+            raise
+
+    async def _write(self, group: Sequence[_Ticket]) -> AuditWriteEvent:
         started = boot_time()
         error: Exception | None = None
         stands: set[str] = set()
@@ -188,14 +208,12 @@ class AuditLog:
             error = exc
 
         _settle(group, numbered, stands, error)
-        await self._listeners.emit(
-            AuditWriteEvent(
-                service=self.service,
-                execution_id=self._execution_id,
-                count=len(numbered),
-                duration=boot_time() - started,
-                failed=any(ticket.error for ticket in group),
-            )
+        return AuditWriteEvent(
+            service=self.service,
+            execution_id=self._execution_id,
+            count=len(numbered),
+            duration=boot_time() - started,
+            failed=any(ticket.error for ticket in group),
         )
 
     async def _write_surely(self, numbered: Sequence[AuditEntry]) -> set[str]:
@@ -203,7 +221,7 @@ class AuditLog:
         done: set[str] = set()
         while True:
             try:
-                await self._patience(partial(self._write_once, numbered), check=self._check)
+                await self._patience(partial(self._write_once, numbered), check=self._deadline)
             except SequenceConflictError:
                 found = await self._read_which(numbered)
                 done |= found
@@ -229,7 +247,7 @@ class AuditLog:
         """Read on, and return the ids of those of the entries that turn out to be written."""
         wanted = {entry.entry_id for entry in numbered}
         found: set[str] = set()
-        await self._patience(lambda: self._read(wanted, found))
+        await self._patience(lambda: self._read(wanted, found), check=self._deadline)
         return found
 
     async def _write_once(self, numbered: Sequence[AuditEntry]) -> None:

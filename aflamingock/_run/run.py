@@ -56,12 +56,13 @@ class Run:
             metadata=settings.metadata,
         )
         self.execution_id = self.origin.execution_id
-        self.patience = Patience(limit=settings.lock.timeout)
+        self.patience = Patience(limit=settings.lock.timeout, policy=settings.audit.retry)
         self.log = AuditLog(
             settings.audit_store,
             service=settings.service,
             execution_id=self.execution_id,
             patience=self.patience,
+            options=settings.audit,
             listeners=listeners,
         )
         self.lock = Lock(

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from .._change import is_texts
 from .._injection.injection import Injector
-from .._options import LockOptions, OnHistory
+from .._options import AuditOptions, LockOptions, OnHistory
 from .._pipeline import Location, Stage
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError
@@ -36,6 +36,7 @@ class Settings:
     environment: str | None
     profiles: tuple[str, ...]
     lock: LockOptions
+    audit: AuditOptions
     metadata: Mapping[str, Any]
     enabled: bool
     on_drift: OnHistory

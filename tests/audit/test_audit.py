@@ -17,6 +17,7 @@ from aflamingock._audit.history import is_up_to_date
 from aflamingock._audit.log import AuditLog
 from aflamingock._events import AuditWriteEvent, Listeners
 from aflamingock._lease import HeldLease
+from aflamingock._options import AuditOptions
 from aflamingock._records import AuditEntry, Lease
 from aflamingock._retry import Patience
 from aflamingock._states import AuditState, AuditType
@@ -498,6 +499,27 @@ class TestGroupCommit:
         assert len(store.calls) == 1
         assert sorted(await ids(store), key=lambda id: int(id or 0)) == names
 
+    async def test_a_batch_is_no_larger_than_wanted(self):
+        store = Counting()
+        log = make_log(store, options=AuditOptions(batch_size=8))
+        names = [str(number) for number in range(20)]
+        outcomes = await _append_together(log, *names)
+
+        assert outcomes == dict.fromkeys(names)
+        assert [len(call) for call in store.calls] == [8, 8, 4]
+
+    async def test_entries_of_one_call_stay_together_whatever_the_size(self):
+        store = Counting()
+        log = make_log(store, options=AuditOptions(batch_size=1))
+        await log.append(entry("a", "APPLIED"), entry("b"))
+        assert store.calls == [["a", "b"]]
+
+    async def test_each_is_written_alone_if_so_wanted(self):
+        store = Counting()
+        log = make_log(store, options=AuditOptions(async_writes=False))
+        await _append_together(log, "a", "b", "c")
+        assert sorted(store.calls) == [["a"], ["b"], ["c"]]
+
     async def test_each_gets_its_own_entries(self, memory):
         log = make_log(memory)
         written: dict[str, tuple[AuditEntry, ...]] = {}
@@ -525,6 +547,29 @@ class TestGroupCommit:
 
         assert {type(error) for error in outcomes.values()} == {AuditStoreConnectionError}
         assert len(outcomes) == 3
+
+    async def test_under_a_lease_a_store_out_of_reach_is_asked_until_the_lease_ends(self):
+        clock = Clock()
+
+        class Away(Counting):
+            async def append(self, entries: Sequence[AuditEntry], *, session: None = None) -> None:
+                clock.now += 5
+                if clock.now < back:
+                    raise AuditStoreConnectionError("out of reach")
+
+                await super().append(entries, session=session)
+
+        for back in (30, 1000):
+            clock.now = 0
+            log = make_log(store := Away())
+            log.work_under(lease(clock=clock))
+            outcomes = await _append_together(log, "a")
+            if back == 30:
+                assert (outcomes, store.calls) == ({"a": None}, [["a"]])
+
+        assert isinstance(outcomes["a"], LockLostError)
+        assert isinstance(outcomes["a"].__cause__, AuditStoreConnectionError)
+        assert store.calls == []
 
     async def test_after_a_failure_the_same_numbers_are_used(self):
         class Failing(Counting):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aflamingock._injection.injection import Injector
-from aflamingock._options import LockOptions, OnHistory
+from aflamingock._options import AuditOptions, LockOptions, OnHistory, RetryPolicy
 from aflamingock._pipeline import Stage
 from aflamingock._run.settings import (
     Settings,
@@ -171,6 +171,38 @@ class TestLockOptions:
             LockOptions(**values)
 
 
+class TestAuditOptions:
+    @pytest.mark.parametrize("size", [0, 1001, -1])
+    def test_a_batch_has_one_to_a_thousand_entries(self, size: int):
+        with pytest.raises(ConfigurationError, match=r"AuditOptions\(batch_size=.*\): give 1 to"):
+            AuditOptions(batch_size=size)
+
+
+class TestRetryPolicy:
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("initial", {"initial": 0}),
+            ("initial", {"initial": 61}),
+            ("maximum", {"initial": 2, "maximum": 1}),
+            ("maximum", {"maximum": float("inf")}),
+            ("factor", {"factor": 0.5}),
+            ("factor", {"factor": float("nan")}),
+        ],
+    )
+    def test_a_value_out_of_range_is_refused(self, name: str, values: dict[str, float]):
+        with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=.*\): give "):
+            RetryPolicy(**values)
+
+    def test_pauses_grow_up_to_the_longest(self):
+        policy = RetryPolicy.exponential_backoff(initial=1, maximum=5, factor=2)
+        assert [policy.pause(tries) for tries in (1, 2, 3, 4, 1000)] == [1, 2, 4, 5, 5]
+
+    def test_pauses_can_be_all_the_same(self):
+        policy = RetryPolicy.fixed(0.5)
+        assert [policy.pause(tries) for tries in (1, 2, 1000)] == [0.5, 0.5, 0.5]
+
+
 class TestDigest:
     _SETTINGS = Settings(
         stages=(),
@@ -185,6 +217,7 @@ class TestDigest:
         environment="test",
         profiles=("y", "x"),
         lock=LockOptions(),
+        audit=AuditOptions(),
         metadata={},
         enabled=True,
         on_drift="error",
