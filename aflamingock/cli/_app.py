@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._audit import audit, issue, lock
+from ._audit import audit, issue, lock, store
 from ._changes import changes
 from ._command import describe
 from ._errors import FAILED, USAGE
@@ -100,6 +100,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
 )
 program.add_typer(changes)
+program.add_typer(store)
 program.add_typer(audit, name="audit")
 program.add_typer(issue, name="issue")
 program.add_typer(lock, name="lock")

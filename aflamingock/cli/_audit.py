@@ -18,6 +18,7 @@ from ._moment import moment
 from ._output import Answer, cell
 from ._report import entry_table, issue_table
 
+store = typer.Typer()
 audit = typer.Typer(help="Read the audit log, and answer what is in doubt.")
 issue = typer.Typer(help="The changes that need a person.")
 lock = typer.Typer(help="The right to work, and who has it.")
@@ -158,6 +159,25 @@ async def lock_release(
         status = await flamingock.lock.status()
 
     return Answer(document=status.to_dict(), parts=[f"The lease is {status.state}."])
+
+
+@command(store, "test-connection", needs="store")
+async def try_connection(
+    session: Session,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write a record of its own as well.")
+    ] = False,
+) -> Answer:
+    """Read the audit store once; say what is wrong if that fails."""
+    async with session.open() as flamingock:
+        await flamingock.audit_store.test_connection()
+        seconds = await flamingock.audit_store.write_health_check() if write else None
+
+    told = "The audit store can be read." if seconds is None else "It can be read and written."
+    return Answer(
+        document={"audit-store": "Available", "writeSeconds": seconds},
+        parts=[told],
+    )
 
 
 async def _history(

@@ -70,6 +70,23 @@ class AuditStoreSuite(LogRules, RecordRules, IssueRules):
 
             assert list(await store.last("shop", 8)) == []
 
+    async def test_a_connection_can_be_tried(self, make_store: StoreFactory) -> None:
+        """It opens the store if need be, and leaves no trace in the log."""
+        store = make_store()
+        await store.test_connection()
+        async with created(make_store) as keeper:
+            await keeper.append(chain(1))
+            await store.test_connection()
+            assert len(await keeper.last("shop", 8)) == 1
+
+    async def test_writing_can_be_tried_again_and_again(self, make_store: StoreFactory) -> None:
+        """It creates what is missing, and touches neither the log nor other records."""
+        async with make_store() as store:
+            for _ in range(2):
+                assert await insist(store.write_health_check) >= 0
+
+            assert list(await store.last("shop", 8)) == []
+
     async def test_the_store_has_a_short_name(self, make_store: StoreFactory) -> None:
         """``repr`` is what messages call it."""
         store = make_store()

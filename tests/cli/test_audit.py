@@ -214,3 +214,19 @@ def test_a_store_that_cannot_be_opened_is_exit_code_6(project: Project) -> None:
     assert outcome.code == 6
     assert outcome.err.startswith("error: ")
     assert project.call("audit", "list", "--json").document["error"]["exitCode"] == 6
+
+
+@pytest.mark.parametrize("more", [[], ["--write"]])
+def test_the_connection_of_a_store_can_be_tried(project: Project, more: list[str]) -> None:
+    outcome = project.call("test-connection", *more, options=ONLY_STORE)
+
+    assert outcome.code == 0
+    assert "can be read" in outcome.out
+    assert ("written" in outcome.out) is bool(more)
+
+
+def test_a_connection_that_fails_says_what_to_verify(project: Project) -> None:
+    outcome = project.call("test-connection", options=["--store", "sqlite:////missing/audit.db"])
+
+    assert outcome.code == 6
+    assert "Unable to connect to audit store: the folder /missing does not exist" in outcome.err
