@@ -208,7 +208,7 @@ class Flamingock(Resource):
                 pipeline = await load(self._settings)
                 plan = await run.plan(pipeline)
                 run.check_history(plan)
-                await run.check_blocked(plan, pipeline)
+                plan = await run.check_blocked(plan, pipeline)
                 check_nothing_pending(plan)
 
             self._tracker.found_nothing_pending()

@@ -28,6 +28,11 @@ class LeaseStatus:
         """Whether a run holds the lease."""
         return self.state == "held"
 
+    @property
+    def epoch(self) -> int:
+        """The number of the last grant, 0 before the first."""
+        return self.lease.epoch if self.lease else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON values."""
         if self.lease is None:

@@ -123,21 +123,30 @@ class Run:
 
         self._warnings = found
 
-    async def check_blocked(self, plan: Plan, pipeline: Pipeline) -> None:
+    async def check_blocked(self, plan: Plan, pipeline: Pipeline) -> Plan:
         """
-        Let nothing pass that needs a person, or that another run is at work on.
+        Let nothing pass that needs a person.
 
+        What another run is at work on looks like what was left unfinished. The lease tells them
+        apart, if it was nobody's while the log was read once more.
+
+        :return: the plan by the last look at the log
         :raises ManualInterventionError: if there is a change in doubt
-        :raises PendingChangesError: if a run holds the lease: it may be carried out just now
+        :raises PendingChangesError: if it may be carried out just now
         """
         if not plan.blocked:
-            return
+            return plan
 
-        status = await self.lock.status()
-        if status.held:
+        before = await self.lock.status()
+        plan = await self.plan(pipeline)
+        after = await self.lock.status()
+        if not plan.blocked:
+            return plan
+
+        if before.held or after.held or before.epoch != after.epoch:
             raise PendingChangesError(
                 f"{plan.blocked[0].change.id!r} is unfinished, and may be carried out just now by "
-                f"{status.lease}. Wait for that run.",
+                f"{after.lease}. Wait for that run.",
                 plan=plan,
             )
 

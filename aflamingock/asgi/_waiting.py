@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import anyio
 
 from .._flamingock import Flamingock
-from .._lease import LeaseStatus
-from ..exceptions import ManualInterventionError, PendingChangesError
+from ..exceptions import PendingChangesError
 
 logger = logging.getLogger(__name__)
 
@@ -46,51 +45,26 @@ async def wait_until_applied(flamingock: Flamingock) -> None:
         await anyio.sleep(min(random.uniform(0.5, 1.5) * options.retry_interval, end - now))
 
 
-async def _obstacle(
-    flamingock: Flamingock,
-) -> PendingChangesError | ManualInterventionError | None:
-    before = await flamingock.lock.status()
+async def _obstacle(flamingock: Flamingock) -> PendingChangesError | None:
     try:
         await flamingock.validate()
     except PendingChangesError as exc:
-        return exc
-    except ManualInterventionError as exc:
-        # A change at work reads as one that was left unfinished; its runner's lease tells them
-        # apart, if it was nobody's during the whole look.
-        if _is_nobodys(before, await flamingock.lock.status()):
-            raise
-
         return exc
 
     return None
 
 
-def _is_nobodys(before: LeaseStatus, after: LeaseStatus) -> bool:
-    if before.held or after.held:
-        return False
-
-    return (before.lease and before.lease.epoch) == (after.lease and after.lease.epoch)
-
-
-async def _tell(
-    flamingock: Flamingock, error: PendingChangesError | ManualInterventionError, rest: float
-) -> None:
+async def _tell(flamingock: Flamingock, error: PendingChangesError, rest: float) -> None:
+    unfinished = [*error.plan.pending, *error.plan.blocked]
     status = await flamingock.lock.status()
     holder = f"at work is {status.lease}" if status.held else "nobody is at work on them"
     logger.warning(
         "Waiting until changes are applied by somebody else, for %.0f s more: %s; %s.",
         rest,
-        _listed(_change_ids(error)),
+        _listed([planned.change.id for planned in unfinished]),
         holder,
         extra={"action": "wait"},
     )
-
-
-def _change_ids(error: PendingChangesError | ManualInterventionError) -> Sequence[str]:
-    if isinstance(error, ManualInterventionError):
-        return [issue.change_id for issue in error.issues]
-
-    return [planned.change.id for planned in error.plan.pending]
 
 
 def _listed(ids: Sequence[str]) -> str:
