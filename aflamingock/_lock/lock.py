@@ -243,7 +243,9 @@ class Lock:
             await self._swap(found, replace(released, token=new_id()))
 
     async def _tell(self, lease: Lease, waited: float) -> None:
-        logger.info("Waiting for the lease of service %r, held by %s.", self._service, lease)
+        # a short wait is nothing special, a long one must be seen without any configuration
+        level = logging.INFO if waited < _TELL_EVERY else logging.WARNING
+        logger.log(level, "Waiting for the lease of service %r, held by %s.", self._service, lease)
         await self._listeners.emit(
             WaitingForLease(
                 service=self._service, execution_id=self._owner, holder=str(lease), waited=waited
