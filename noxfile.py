@@ -12,11 +12,13 @@ nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = ".[cli,starlette]"
+ALL = ".[cli,dynamodb,sql,starlette]"
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
     packages = {p for group in groups for p in nox.project.dependency_groups(PROJECT, group)}
-    session.install(*(["-e"] if editable else []), EXTRAS, *sorted(packages))
+    everything = EXTRAS if groups == ("quickstart",) else ALL
+    session.install(*(["-e"] if editable else []), everything, *sorted(packages))
 
 
 @nox.session

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ._records import AuditEntry, Issue, Record
 from ._resource import Resource as Resource
@@ -38,14 +38,14 @@ class AuditStore(Resource, Generic[SessionT]):
     :exc:`SystemBusyError` if surely nothing was done (the caller tries again), and
     :exc:`UnknownOutcomeError` if a write may have been done (the caller looks).
 
-    :cvar exclusive_transactions: while a transaction shared with a target system is open, the
+    :ivar exclusive_transactions: while a transaction shared with a target system is open, the
         store cannot write outside of it
-    :cvar single_host: all who use the store run on one host, so that a holder of the lease whose
+    :ivar single_host: all who use the store run on one host, so that a holder of the lease whose
         process is gone can be told from one that is slow
     """
 
-    exclusive_transactions: ClassVar[bool] = False
-    single_host: ClassVar[bool] = False
+    exclusive_transactions: bool = False
+    single_host: bool = False
 
     @abstractmethod
     async def create(self) -> None:

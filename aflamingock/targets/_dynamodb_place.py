@@ -1,0 +1,147 @@
+"""Where the tables of DynamoDB are, and what they may be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from anyio.to_thread import run_sync
+from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
+    BotoCoreError,
+)
+
+from ..exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
+
+_ATTEMPTS = 3
+_CONNECT_WITHIN = 2.0
+_READ_WITHIN = 5.0
+_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
+
+
+class Place:
+    """
+    Where tables are: an account's region, or an endpoint of one's own.
+
+    :param region_name: that of the session by default
+    :param endpoint_url: that of the region by default
+    :raises ConfigurationError: if an argument is wrong
+    """
+
+    def __init__(
+        self, session: aioboto3.Session, region_name: str | None, endpoint_url: str | None
+    ) -> None:
+        if not any(cls.__module__.startswith("aioboto3") for cls in type(session).__mro__):
+            raise ConfigurationError(
+                f"{type(session).__module__}.{type(session).__qualname__} is no session of "
+                "aioboto3. Give an aioboto3.Session."
+            )
+
+        self.session = session
+        self.region_name = str(region_name or session.region_name or "")
+        self.endpoint_url = endpoint_url
+        self._is_loaded = False
+        if not self.region_name:
+            raise ConfigurationError(
+                "The region of DynamoDB is not known. Give region_name=, or set AWS_DEFAULT_REGION."
+            )
+
+        if endpoint_url is not None:
+            _check_endpoint(endpoint_url)
+
+    def is_same(self, other: Place) -> bool:
+        """Say whether both are one place, reached with the same credentials."""
+        return self.session is other.session and str(self) == str(other)
+
+    async def preload(self) -> None:
+        """Read the driver's models of DynamoDB, once, in a worker thread: the files are large."""
+        if not self._is_loaded:
+            loader = self.session._session.get_component("data_loader")
+            await run_sync(_preload, loader, self.region_name)
+            self._is_loaded = True
+
+    def client(self) -> AbstractAsyncContextManager[Any]:
+        """Return a new client, to be entered."""
+        return self._made(self.session.client)
+
+    def resource(self) -> AbstractAsyncContextManager[Any]:
+        """Return a new service resource, to be entered."""
+        return self._made(self.session.resource)
+
+    def _made(self, make: Callable[..., Any]) -> AbstractAsyncContextManager[Any]:
+        from botocore.config import Config  # type: ignore[import-untyped]  # takes 0.1 s
+
+        made: AbstractAsyncContextManager[Any] = make(
+            "dynamodb",
+            region_name=self.region_name,
+            endpoint_url=self.endpoint_url,
+            config=Config(
+                connect_timeout=_CONNECT_WITHIN,
+                read_timeout=_READ_WITHIN,
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            ),
+        )
+        return made
+
+    def __str__(self) -> str:
+        """Return how messages call it."""
+        at = f" at {self.endpoint_url}" if self.endpoint_url else ""
+        return f"DynamoDB in {self.region_name}{at}"
+
+
+def _check_endpoint(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+    except ValueError:
+        is_fine = False
+
+    if not is_fine:  # the URL is not repeated: it may hold a password
+        raise ConfigurationError(
+            "endpoint_url= is no URL of an endpoint. Give one such as http://127.0.0.1:8000, "
+            "without a user: credentials belong to the session."
+        )
+
+
+def _preload(loader: Any, region_name: str) -> None:
+    from botocore.session import Session  # type: ignore[import-untyped]  # as above
+
+    # A session of its own, because one must not be used by two threads; the loader keeps what it
+    # has read. What goes wrong here goes wrong again where somebody can be told.
+    with suppress(BotoCoreError):
+        session = Session()
+        session.register_component("data_loader", loader)
+        version = loader.determine_latest_version("dynamodb", "resources-1")
+        for api_version in (None, version):  # a client asks for the first, a resource for both
+            loader.load_service_model("dynamodb", "resources-1", api_version)
+            session.create_client(
+                "dynamodb",
+                region_name=region_name,
+                api_version=api_version,
+                aws_access_key_id="none",
+                aws_secret_access_key="none",
+            )
+
+
+def check_names(*names: str) -> None:
+    """
+    Check the names of tables.
+
+    :raises ConfigurationError: if one is no name, or two are the same
+    """
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{name!r} cannot name a table of DynamoDB, which is the prefix and the name of a "
+                "repository. Give 3 to 255 letters, digits, underscores, hyphens and dots."
+            )
+
+    if len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"The repositories {', '.join(map(repr, names))} must have different names."
+        )

@@ -1,0 +1,236 @@
+"""What the SQL store says when it cannot work; every failure is that of a real server."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import anyio
+import pytest
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from aflamingock.exceptions import (
+    AuditStoreConnectionError,
+    AuditStoreError,
+    AuditStoreIndexError,
+    AuditStorePermissionError,
+    SequenceConflictError,
+    SystemBusyError,
+    UnknownOutcomeError,
+)
+from aflamingock.stores.sql import SQLAuditStore
+from aflamingock.testing._log import chain
+from aflamingock.testing._patience import insist
+from tests.servers import free_port, mariadb, postgresql, sql
+from tests.servers.sql import SERVERS, query, url_of
+from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+
+postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
+postgresql_role, mariadb_role = postgresql.postgresql_role, mariadb.mariadb_role
+mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
+
+
+@pytest.fixture(autouse=True)
+def excused(blockbuster):
+    sql.excuse_drivers(blockbuster)
+
+
+@pytest.fixture(params=SERVERS)
+def url(request):
+    return url_of(request.param, request)
+
+
+@pytest.fixture
+def role(request, url):
+    """Give a user who may connect, and no more; the password is the name."""
+    kind = "postgresql" if url.get_backend_name() == "postgresql" else "mariadb"
+    return request.getfixturevalue(f"{kind}_role")
+
+
+async def assert_unreachable(url: URL, words: str) -> None:
+    async with SQLAuditStore.from_url(url) as store:
+        for call in (
+            store.create,
+            store.verify_schema,
+            lambda: store.last("shop", 1),
+            lambda: store.append(ENTRIES),
+            lambda: store.swap_record(FIRST, SECOND),
+        ):
+            with (
+                anyio.fail_after(15),
+                pytest.raises(AuditStoreConnectionError, match=words) as error,
+            ):
+                await call()
+
+            assert str(error.value).startswith("Unable to connect to audit store: ")
+            assert error.value.__cause__ is not None
+            assert "secret" not in f"{error.value} {error.value.__cause__}"
+
+
+@pytest.mark.parametrize("driver", ["postgresql", *SERVERS[1:]])
+async def test_a_port_that_nobody_listens_on_is_unreachable(driver):
+    url = URL.create(driver, "me", "secret", "127.0.0.1", free_port(), "shop")
+    await assert_unreachable(url, "does not answer. Verify host and port")
+
+
+@pytest.mark.parametrize("driver", ["postgresql", *SERVERS[1:]])
+async def test_a_server_that_says_nothing_is_unreachable(driver, monkeypatch):
+    monkeypatch.setattr("aflamingock.stores._sql._CONNECTING_TIME", 0.2)
+
+    async def be_silent(stream):
+        async with stream:
+            await anyio.sleep_forever()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, be_silent)
+        url = URL.create(driver, "me", "secret", "127.0.0.1", port, "shop")
+        await assert_unreachable(url, "does not answer. Verify host and port")
+        group.cancel_scope.cancel()
+
+
+async def test_a_wrong_password_is_refused(url, role):
+    await assert_unreachable(url.set(username=role, password="secret"), "refuses the user or the")
+
+
+async def test_a_missing_database_is_named(url):
+    await assert_unreachable(url.set(database="missing"), "missing has no such database")
+
+
+async def test_a_missing_folder_is_told(tmp_path):
+    await assert_unreachable(
+        URL.create("sqlite", database=f"{tmp_path}/missing/audit.db"), "cannot be opened"
+    )
+
+
+async def test_a_file_that_is_no_database_is_told(tmp_path):
+    await anyio.Path(tmp_path / "audit.db").write_text("Dear diary, " * 100)
+    async with SQLAuditStore.from_url(f"sqlite:///{tmp_path}/audit.db") as store:
+        for call in (store.create(), store.last("shop", 1)):
+            with pytest.raises(AuditStoreConnectionError, match="that it is a database"):
+                await call
+
+
+async def test_a_user_without_rights_is_told_which(url, role):
+    theirs = url.set(username=role, password=role)
+    if url.get_backend_name() == "mysql":
+        # without any right on it, the database itself is refused
+        await query(url, f"GRANT SHOW VIEW ON {url.database}.* TO {role}")
+
+    async with SQLAuditStore.from_url(theirs) as store:
+        with pytest.raises(AuditStorePermissionError) as error:
+            await store.create()
+
+    assert str(error.value).startswith("Insufficient permissions to create collections/tables: ")
+    assert "GRANT SELECT, INSERT, UPDATE ON" in str(error.value)
+    assert isinstance(error.value.__cause__, DBAPIError)
+
+
+async def test_the_rights_that_are_told_are_enough_and_no_more(url, role):
+    async with SQLAuditStore.from_url(url) as store:
+        await store.create()
+        for grant in store.permissions().splitlines():
+            await query(url, grant.replace("aflamingock@'%'", role).replace("aflamingock", role))
+
+    async with SQLAuditStore.from_url(url.set(username=role, password=role)) as store:
+        await store.create()
+        await store.append(ENTRIES)
+        assert await store.swap_record(None, FIRST)
+        assert await store.swap_record(FIRST, SECOND)
+        assert await last_numbers(store) == [3, 2, 1]
+        assert list(await store.issues("shop")) == []
+
+        quoted = store._log.engine.dialect.identifier_preparer.format_table(store._entries)
+        for statement in (f"DELETE FROM {quoted}", f"UPDATE {quoted} SET epoch = 0"):
+            with pytest.raises(DBAPIError, match=r"denied"):
+                await query(url.set(username=role, password=role), statement)
+
+
+async def test_an_index_that_cannot_be_created_is_told_with_its_statement(
+    postgresql_url, postgresql_role
+):
+    role = postgresql_role
+    async with SQLAuditStore.from_url(postgresql_url) as store:
+        await store.create()
+        await query(postgresql_url, 'DROP INDEX "flamingockIssues_status"')
+
+    async with SQLAuditStore.from_url(postgresql_url.set(username=role, password=role)) as store:
+        with pytest.raises(
+            AuditStoreIndexError, match='Failed to create audit store indexes.*CREATE INDEX "flam'
+        ) as error:
+            await store.create()
+
+    assert isinstance(error.value.__cause__, DBAPIError)
+
+
+async def test_a_missing_schema_is_told(postgresql_url):
+    async with SQLAuditStore.from_url(postgresql_url, schema="missing") as store:
+        assert await last_numbers(store) == []
+        with pytest.raises(AuditStoreError, match='schema "missing" does not exist'):
+            await store.create()
+
+
+async def kill_connections(url: URL) -> None:
+    if url.get_backend_name() == "postgresql":
+        await query(
+            url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()",
+        )
+        return
+
+    for row in await query(
+        url,
+        "SELECT id FROM information_schema.processlist WHERE db = :db AND id <> connection_id()",
+        db=url.database,
+    ):
+        await query(url, f"KILL {row.id}")
+
+
+async def test_a_write_whose_answer_is_lost_is_of_unknown_outcome(url):
+    async with SQLAuditStore.from_url(url) as store:
+        await store.create()
+        await store.append(ENTRIES)
+        await kill_connections(url)
+        with pytest.raises(UnknownOutcomeError, match="lost"):
+            await store.append(chain(4)[3:])
+
+        await store.append(chain(4)[3:])
+        await kill_connections(url)
+        with pytest.raises(AuditStoreConnectionError):
+            await last_numbers(store)
+
+        assert await last_numbers(store) == [4, 3, 2, 1]
+
+
+async def test_a_locked_row_is_busy(url):
+    async with SQLAuditStore.from_url(url) as store, SQLAuditStore.from_url(url) as other:
+        await store.create()
+        async with other.engine.connect() as connection:
+            await connection.execute(store._entries.insert(), ENTRIES[0].to_document())
+            with pytest.raises(SystemBusyError, match="busy, and nothing was done"):
+                await store.append(ENTRIES[:1])
+
+            await connection.rollback()
+
+        await store.append(ENTRIES[:1])
+
+
+async def test_an_answer_that_does_not_come_is_of_unknown_outcome(url, monkeypatch):
+    async with SQLAuditStore.from_url(url) as store, SQLAuditStore.from_url(url) as other:
+        await store.create()
+        await store.last("shop", 1)
+        monkeypatch.setattr("aflamingock.stores._sql._ANSWERING_TIME", 0.2)
+        async with other.engine.connect() as connection:
+            await connection.execute(store._entries.insert(), ENTRIES[0].to_document())
+            with pytest.raises(UnknownOutcomeError, match="lost"):
+                await store.append(ENTRIES[:1])
+
+            await connection.rollback()
+
+        monkeypatch.undo()
+        with suppress(SequenceConflictError):  # MySQL has gone on with it, and done it
+            await insist(lambda: store.append(ENTRIES[:1]))
+
+        assert await last_numbers(store) == [1]
