@@ -43,7 +43,7 @@ class Place:
             )
 
         self.session = session
-        self.region_name = str(region_name or session.region_name or "")
+        self.region_name: str = str(region_name or session.region_name or "")
         self.endpoint_url = endpoint_url
         self._is_loaded = False
         if not self.region_name:

@@ -78,7 +78,7 @@ class DynamoDBTargetSystem(TransactionalTargetSystem[TransactWriteItems]):
             raise ConfigurationError(f"busy_timeout={busy_timeout!r}: give 0 to 3600 seconds.")
 
         check_names(marker_repository_name)
-        self.place = Place(session, region_name, endpoint_url)
+        self.place: Place = Place(session, region_name, endpoint_url)
         self.marker_repository_name = marker_repository_name
         self._busy_timeout = busy_timeout
         self._connection: _Connection | None = None
