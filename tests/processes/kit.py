@@ -139,6 +139,11 @@ class Runner:
         with self._news:
             assert self._news.wait_for(is_said, PATIENCE), self.output
 
+    def wait_for_point(self, number: int) -> None:
+        """Wait until it has said that it has come to a point, counted from 1."""
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.points) >= number, PATIENCE), self.output
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

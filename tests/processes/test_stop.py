@@ -131,6 +131,7 @@ def test_what_a_stopped_process_still_commits_counts_and_is_not_done_again(
     project.add("a", "b", code=TX, options=ON_DATA)
     first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
     first.wait_until_stopped()
+    first.wait_for_point(number)
     assert first.points[-1] == point
 
     second = start_waiting_for(project, first)
@@ -149,6 +150,7 @@ def test_an_entry_that_was_stopped_within_its_transaction_shares_its_fate(
     project.add("a", "b", code=TX, options=ON_DATA)
     first = project.start(lock=SHORT, point=7, signal="SIGSTOP")
     first.wait_until_stopped()
+    first.wait_for_point(7)
     assert first.points[-1] == "before APPLIED"
 
     second = start_waiting_for(project, first)
@@ -176,6 +178,7 @@ def test_an_entry_of_a_stopped_process_is_refused_when_it_goes_on(
     project.add("a", "b", code=TX, options=ON_DATA)
     first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
     first.wait_until_stopped()
+    first.wait_for_point(number)
     assert first.points[-1] == point
 
     project.run(lock=LONG)
@@ -206,6 +209,7 @@ def test_an_entry_about_a_change_without_transaction_is_refused_as_well(
     project.add("a", "b", code=NON_TX, options=RETRIED)
     first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
     first.wait_until_stopped()
+    first.wait_for_point(number)
     assert first.points[-1] == point
 
     project.run(lock=LONG)
