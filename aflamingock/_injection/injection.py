@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .._change import Change
@@ -16,6 +17,7 @@ from .parameter import Named, NonLockGuarded, Parameter, parameters_of
 __all__ = ["Injector", "Named", "NonLockGuarded"]
 
 _METHODS = ("execute", "rollback", "verify")
+_SESSION = "session"
 _RUN, _TARGET, _DEPENDENCIES = "the run", "the target system", "dependencies"
 # Where a type comes from that fits by accident: a string is hardly the string that was meant.
 _VAGUE = ("builtins", "collections.abc")
@@ -101,6 +103,45 @@ class Injector:
                     faults.append(_fault(change.id, name, parameter, exc, file, line))
 
         return faults
+
+    def session_faults(self, change: Change, offers: Sequence[Offer]) -> list[InjectionError]:
+        """
+        Return a fault for ``execute`` and ``rollback`` each, if it does not take the session.
+
+        For target systems whose driver cannot bind it: what does not get the session would not be
+        part of the transaction.
+
+        :param offers: what the change's target system gives
+        """
+        candidates = self._candidates(offers)
+        faults = []
+        for name in ("execute", "rollback"):
+            method = inspect.getattr_static(change.cls, name, None)
+            if isinstance(method, types.FunctionType) and not self._takes(method, candidates):
+                file, line = _place(change, method)
+                faults.append(
+                    InjectionError(
+                        f"Change {change.id!r}, {name}: it is to run in a transaction, but does "
+                        f"not take the parameter {_SESSION!r}, which this driver cannot do "
+                        "without. Take it and pass it to each call, or give the change "
+                        "transactional=False.",
+                        change_id=change.id,
+                        parameter=_SESSION,
+                        file=file,
+                        line=line,
+                    )
+                )
+
+        return faults
+
+    def _takes(self, method: types.FunctionType, candidates: Sequence[_Candidate]) -> bool:
+        for parameter in self._parameters(method):
+            with suppress(_UnresolvedError):
+                found = _resolve(parameter, candidates)
+                if found is not None and _SESSION in found.names:
+                    return True
+
+        return False
 
     def arguments(
         self,

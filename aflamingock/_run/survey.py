@@ -88,8 +88,12 @@ def _load(settings: Settings) -> Pipeline:
     pipeline, faults = read_pipeline(settings.stages, profiles=settings.profiles, targets=known)
     for change in pipeline.changes():
         target = settings.targets.get(change.target_system)
-        if target is not None:
-            faults.extend(settings.injector.faults(change, target.offers()))
+        if target is None:
+            continue
+
+        faults.extend(settings.injector.faults(change, target.offers()))
+        if change.transactional and getattr(target, "needs_session_parameter", False):
+            faults.extend(settings.injector.session_faults(change, target.offers()))
 
     if faults:
         raise ConfigurationError.joining(faults)
