@@ -68,7 +68,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
         self.client = client
         self.database_name = database
         self.marker_repository_name = marker_repository_name
-        self.needs_session_parameter = not self._transactions.are_bound
+        self.needs_session_parameter: bool = not self._transactions.are_bound
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         self._is_open = True
