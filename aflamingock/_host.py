@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
-_PROC = Path("/proc")
+_PROC = "/proc"
 
 
 def boot_time() -> float:
@@ -49,8 +48,8 @@ def describe_process(pid: int) -> dict[str, str]:
     """
     try:
         started = _start_time(pid)
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        namespace = os.readlink(_PROC / "self/ns/pid")
+        boot = _read("sys/kernel/random/boot_id").strip()
+        namespace = os.readlink(os.path.join(_PROC, "self/ns/pid"))
     except OSError:
         return {}
 
@@ -96,7 +95,12 @@ def _exists(pid: int) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    stat = (_PROC / str(pid) / "stat").read_text()
+    stat = _read(f"{pid}/stat")
     # the name of the program, in brackets, may itself hold spaces and brackets (proc(5))
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else fields[18]
+
+
+def _read(name: str) -> str:
+    with open(os.path.join(_PROC, name)) as file:
+        return file.read()

@@ -8,14 +8,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from itertools import islice
-from pathlib import PurePath
 from traceback import TracebackException
 from types import TracebackType
 from typing import Any
-from uuid import UUID
 
 _LINE = 500
 _TRACE = 20_000
@@ -44,15 +41,16 @@ _VALUE = (
     r"|[brf]{0,2}'[^'\\\n]*(?:(?:\\.|'')[^'\\\n]*)*'?"
     r"|[^\s;&]+(?:\s=\s\S+)?"
 )
+# Compiled at the first error: that takes long, and most processes never see one.
 # No pattern looks at a piece of text more than a fixed number of times, whatever is in it.
 _SECRETS = (
-    (re.compile(r"(\[parameters: )" + _TO_LAST_BRACKET), r"\1***"),
-    (re.compile(r"(\)=\(|Failing row contains \(|dup key: \{)" + _TO_LAST_BRACKET), r"\1***"),
-    (re.compile(r"(://[^\s/:@]*:)(?!\d+/)(?:(?!://)\S)*@"), r"\1***@"),
-    (re.compile(r"://[^\s/:@]+@"), "://***@"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
-    (re.compile(r"(?i)\b(bearer|basic)(\s{1,8})[\w.~+/=-]+"), r"\1\2***"),
-    (re.compile(rf"(?i)({_NAME_OF_SECRET})(?:{_VALUE})"), r"\1***"),
+    (r"(\[parameters: )" + _TO_LAST_BRACKET, r"\1***"),
+    (r"(\)=\(|Failing row contains \(|dup key: \{)" + _TO_LAST_BRACKET, r"\1***"),
+    (r"(://[^\s/:@]*:)(?!\d+/)(?:(?!://)\S)*@", r"\1***@"),
+    (r"://[^\s/:@]+@", "://***@"),
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "***"),
+    (r"(?i)\b(bearer|basic)(\s{1,8})[\w.~+/=-]+", r"\1\2***"),
+    (rf"(?i)({_NAME_OF_SECRET})(?:{_VALUE})", r"\1***"),
 )
 
 
@@ -65,7 +63,7 @@ def redacted(text: str) -> str:
     more is taken out than needed.
     """
     for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
 
     return text
 
@@ -270,5 +268,10 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, date | time):
         return storable_text(value.isoformat(), _TEXT)
 
-    plain = isinstance(value, int | float | Decimal | PurePath | UUID | timedelta)
+    plain = isinstance(value, int | float | os.PathLike | timedelta) or _is_plain(type(value))
     return storable_text(_without_secrets(_shown(value, str if plain else repr)), _TEXT)
+
+
+def _is_plain(kind: type) -> bool:
+    """Say whether values tell all of themselves as text; their modules take long to import."""
+    return (kind.__module__, kind.__name__) in (("decimal", "Decimal"), ("uuid", "UUID"))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from pathlib import Path
 
 from ._change import Change, is_texts
 from .exceptions import ChangeLoadError, ConfigurationError
 
-Location = str | Path | type
+Location = str | os.PathLike[str] | type
 """Where changes are: a package's or module's dotted name, a folder, or a change class."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -47,7 +46,7 @@ class Stage:
 
         places: Sequence[object] = self.locations
         for location in places:
-            if not isinstance(location, str | Path | type) or location == "":
+            if not isinstance(location, str | os.PathLike | type) or location == "":
                 raise ConfigurationError(
                     f"Stage({name!r}, location=...): {location!r} is no location. Give the dotted "
                     "name of a package, a folder, a change class, or a list of these."
@@ -267,6 +266,8 @@ def _all_before(after: Mapping[str, Sequence[str]], name: str) -> set[str]:
 
 def _circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
     """Return the circles of a graph of who needs whom, each closed: the first is the last."""
+    from graphlib import CycleError, TopologicalSorter  # needed where changes are loaded only
+
     edges = {
         name: [other for other in others if other in graph and other != name]
         for name, others in graph.items()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Self
 
 from ._states import AuditState, AuditType, IssueStatus, Recovery, Resolution, TxStrategy
@@ -28,8 +29,14 @@ def _stored_time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds") if moment else None
 
 
+class _Sealed:
+    """What a sealed entry keeps beside its fields: its stored form, which was built for it."""
+
+    __slots__ = ("_document",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
+class AuditEntry(_Sealed):
     """
     A line of the audit log.
 
@@ -71,10 +78,15 @@ class AuditEntry:
 
     def to_document(self) -> dict[str, str | int | bool | None]:
         """Return the entry under its stored names, *metadata* as JSON text."""
-        return {stored: getattr(self, name) for name, stored in _STORED_NAMES.items()} | {
-            "createdAt": _stored_time(self.created_at),
-            "metadata": json.dumps(dict(self.metadata), sort_keys=True) if self.metadata else "{}",
-        }
+        if sealed := getattr(self, "_document", None):
+            return dict(sealed)
+
+        document = dict(zip(_STORED_NAMES.values(), _values(self), strict=True))
+        document["createdAt"] = _stored_time(self.created_at)
+        document["metadata"] = (
+            json.dumps(dict(self.metadata), sort_keys=True) if self.metadata else "{}"
+        )
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -114,8 +126,10 @@ class AuditEntry:
         """
         epoch = self.epoch if epoch is None else epoch
         document = self.to_document() | {"sequence": sequence, "epoch": epoch}
-        digest = _digest(document, previous)
-        return replace(self, sequence=sequence, epoch=epoch, digest=digest)
+        document["digest"] = digest = _digest(document, previous)
+        sealed = replace(self, sequence=sequence, epoch=epoch, digest=digest)
+        object.__setattr__(sealed, "_document", document)
+        return sealed
 
     def compute_digest(self, previous: str) -> str:
         """
@@ -128,8 +142,7 @@ class AuditEntry:
 
 def _digest(document: Mapping[str, object], previous: str) -> str:
     digested = {name: value for name, value in document.items() if name != "digest"}
-    text = json.dumps(digested, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{previous}\n{_canonical(digested)}".encode()).hexdigest()
 
 
 def _camel(name: str) -> str:
@@ -138,6 +151,8 @@ def _camel(name: str) -> str:
 
 
 _STORED_NAMES = {f.name: _camel(f.name) for f in fields(AuditEntry)}
+_values = attrgetter(*_STORED_NAMES)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _ENUMS: dict[str, type[StrEnum]] = {
     "type": AuditType,
     "state": AuditState,

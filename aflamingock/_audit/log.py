@@ -71,7 +71,7 @@ class AuditLog:
         self._options = options or AuditOptions()
         self._listeners = listeners or Listeners()
         self._lease: HeldLease | None = None
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._waiting: list[_Ticket] = []
 
     async def tail(self) -> Sequence[AuditEntry]:

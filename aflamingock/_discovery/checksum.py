@@ -52,6 +52,7 @@ class ModuleSource:
         self._classes: dict[int, dict[str, list[ast.AST]]] = {}
         self._scopes: dict[int, _Scope] = {}
         self._pieces: dict[int, Piece] = {}
+        self._found: dict[type, tuple[ast.ClassDef, Sequence[_Scope]] | None] = {}
         self._lines: defaultdict[str, list[int]] = defaultdict(list)
         for node in self._tree.body:
             if isinstance(node, ast.ClassDef):
@@ -126,6 +127,12 @@ class ModuleSource:
         return self._pieces[id(parts)]
 
     def _find(self, declared: type) -> tuple[ast.ClassDef, Sequence[_Scope]] | None:
+        if declared not in self._found:
+            self._found[declared] = self._look_for(declared)
+
+        return self._found[declared]
+
+    def _look_for(self, declared: type) -> tuple[ast.ClassDef, Sequence[_Scope]] | None:
         found: list[tuple[ast.AST, Sequence[_Scope]]] = [(self._tree, ())]
         for name in declared.__qualname__.replace(".<locals>", "").split("."):
             found = [

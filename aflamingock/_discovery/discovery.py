@@ -156,7 +156,7 @@ class _Reader:
         self.bad: set[type] = set()
         self._seen: set[type] = set()
         self._broken: list[str] = []
-        self._sources: dict[str, ModuleSource | None] = {}
+        self._latest: tuple[str, ModuleSource | None] = ("", None)
 
     def read(self, location: Location) -> list[Change]:
         if isinstance(location, type):
@@ -270,11 +270,13 @@ class _Reader:
         )
 
     def _source_of(self, declared: type) -> ModuleSource | None:
+        # Only the latest is kept: the changes of a module come one after the other, and trees are
+        # large.
         name = declared.__module__
-        if name not in self._sources:
-            self._sources[name] = ModuleSource.of(declared)
+        if self._latest[0] != name:
+            self._latest = (name, ModuleSource.of(declared))
 
-        return self._sources[name]
+        return self._latest[1]
 
 
 def _path_of(declared: type) -> str | None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 
 from ..exceptions import ConfigurationError
 
@@ -42,7 +41,7 @@ class SourceFile:
         return self.name.rpartition("/")[2].removesuffix(".py")
 
 
-def find_files(location: str | Path) -> list[SourceFile]:
+def find_files(location: str | os.PathLike[str]) -> list[SourceFile]:
     """
     Return the files at a location and below, those of a package's own first.
 
@@ -51,7 +50,7 @@ def find_files(location: str | Path) -> list[SourceFile]:
 
     :raises ConfigurationError: if there is no such package, module or folder
     """
-    if isinstance(location, Path) or "/" in location or os.sep in location:
+    if isinstance(location, os.PathLike) or "/" in location or os.sep in location:
         return _files_in_folder(location)
 
     spec = _find_spec(location)
@@ -70,11 +69,9 @@ def find_files(location: str | Path) -> list[SourceFile]:
 def shown_path(path: str) -> str:
     """Return a path as a person wants it: from the working directory on, if it is below."""
     try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):  # no working directory, or one on another drive
+        return path.removeprefix(os.path.join(os.getcwd(), ""))
+    except OSError:  # there is no working directory any more
         return path
-
-    return path if relative.startswith(os.pardir) else relative
 
 
 def _find_spec(location: str) -> ModuleSpec | None:
@@ -118,7 +115,7 @@ def _files_of(spec: ModuleSpec) -> list[SourceFile]:
     )
 
 
-def _files_in_folder(location: str | Path) -> list[SourceFile]:
+def _files_in_folder(location: str | os.PathLike[str]) -> list[SourceFile]:
     folder = os.path.abspath(location)
     if os.path.isfile(folder):
         raise ConfigurationError(

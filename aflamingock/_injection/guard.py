@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import types
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Generator
@@ -11,9 +12,7 @@ from dataclasses import is_dataclass
 from datetime import date, time, timedelta, tzinfo
 from enum import Enum
 from numbers import Number
-from pathlib import PurePath
 from typing import Any, TypeVar
-from uuid import UUID
 
 from ..abc import ChangeContext
 from ..exceptions import LockLostError
@@ -26,9 +25,11 @@ Check = Callable[[], None]
 # What has no behaviour of its own that could reach out of the process.
 _DATA = (
     *(types.NoneType, str, bytes, bytearray, Number, date, time, timedelta, tzinfo),
-    *(list, tuple, dict, set, frozenset, Enum, UUID, PurePath, ChangeContext),
+    *(list, tuple, dict, set, frozenset, Enum, os.PathLike, ChangeContext),
     *(type, types.GenericAlias, types.ModuleType),
 )
+# As above; it takes long to import.
+_DATA_MODULES = frozenset({"uuid"})
 # What a class needs for itself, and what would end the real object together with its stand-in.
 _OWN = {
     *("__class__", "__class_getitem__", "__init_subclass__", "__subclasshook__"),
@@ -141,7 +142,8 @@ def guarded(obj: T, check: Check) -> T:
 
 
 def _is_data(obj: object) -> bool:
-    return isinstance(obj, _DATA) or is_dataclass(obj)
+    kind = type(obj)
+    return isinstance(obj, _DATA) or is_dataclass(obj) or kind.__module__ in _DATA_MODULES
 
 
 def _is_special(obj: object, name: str) -> bool:
