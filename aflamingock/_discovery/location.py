@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 
@@ -98,7 +98,7 @@ def _files_of(spec: ModuleSpec) -> list[SourceFile]:
                 package=spec.name,
                 importable=not any("." in part.removesuffix(".py") for part in parts),
             )
-            for folder in spec.submodule_search_locations
+            for folder in _once(spec.submodule_search_locations)
             for path, parts in _walk(folder)
         ]
 
@@ -113,6 +113,15 @@ def _files_of(spec: ModuleSpec) -> list[SourceFile]:
         f"Location {spec.name!r} has no Python source: it is {spec.origin}. Give a package or a "
         "module of .py files."
     )
+
+
+def _once(folders: Iterable[str]) -> Iterable[str]:
+    """Return the folders of a package, each once: ``sys.path`` may lead to one by two ways."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        found.setdefault(os.path.realpath(folder), folder)
+
+    return found.values()
 
 
 def _files_in_folder(location: str | os.PathLike[str]) -> list[SourceFile]:

@@ -51,6 +51,17 @@ def test_a_single_module_is_a_location(package: Path):
     assert ids(load(f"{name_of(package)}.all")) == ["b"]
 
 
+def test_a_folder_that_two_ways_lead_to_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"shop_{tmp_path.name}"
+    write(tmp_path / name, {"_0001__first.py": text_of("a")})
+    (tmp_path / "way").symlink_to(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "way")  # as uvicorn, PYTHONPATH and a script do it
+    assert ids(load(name)) == ["a"]
+
+
 def test_a_package_file_may_hold_changes(package: Path):
     write(package, {"__init__.py": text_of("a", "order='1'")})
     (found,) = load(name_of(package)).changes()
