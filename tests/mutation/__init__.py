@@ -1,0 +1,1 @@
+"""Deliberate faults, each of which at least one test must find."""
