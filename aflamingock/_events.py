@@ -10,6 +10,8 @@ from typing import Any
 
 import anyio
 
+from .exceptions import ConfigurationError
+
 logger = logging.getLogger(__name__)
 
 _LISTENING_TIME = 5.0
@@ -144,7 +146,15 @@ class Listeners:
 
         :param kind: the class of the events; its subclasses are meant as well
         :param listener: a function or a coroutine function of one argument
+        :raises ConfigurationError: if *kind* is no class of events, or *listener* no function
         """
+        given: Any = kind
+        if not (isinstance(given, type) and issubclass(given, Event) and callable(listener)):
+            raise ConfigurationError(
+                f"A listener {listener!r} of {kind!r}: give a class of events, such as "
+                "ChangeApplied, and a function of one argument."
+            )
+
         self._listeners.append((kind, listener))
 
     async def emit(self, event: Event) -> None:

@@ -23,11 +23,15 @@ from ._run.settings import (
     TransactionMode,
     check_choice,
     check_dependencies,
+    check_listeners,
+    check_metadata,
+    check_options,
     check_service,
     check_stages,
     check_store,
     check_targets,
     check_texts,
+    check_type,
 )
 from ._run.survey import check_nothing_pending, load
 from ._task import supervised
@@ -96,12 +100,12 @@ class Flamingock(Resource):
             targets=targets | {None: NonTransactionalTargetSystem("none")},
             injector=Injector(check_dependencies(dependencies), hidden=[store]),
             service=check_service(service),
-            environment=environment,
+            environment=check_type("environment", environment, str | None, "a text, or None"),
             profiles=check_texts("profiles", profiles),
-            lock=lock or LockOptions(),
-            audit=audit or AuditOptions(),
-            metadata=dict(metadata or {}),
-            enabled=enabled,
+            lock=check_options("lock", lock, LockOptions),
+            audit=check_options("audit", audit, AuditOptions),
+            metadata=check_metadata(metadata),
+            enabled=check_type("enabled", enabled, bool, "True or False"),
             on_drift=check_choice("on_drift", on_drift, OnHistory),
             on_out_of_order=check_choice("on_out_of_order", on_out_of_order, OnHistory),
             transaction_mode=check_choice("transaction_mode", transaction_mode, TransactionMode),
@@ -109,7 +113,7 @@ class Flamingock(Resource):
         self._listeners = Listeners()
         self._tracker = ProgressTracker()
         self.on(Event, self._tracker)
-        for kind, listener in listeners:
+        for kind, listener in check_listeners(listeners):
             self.on(kind, listener)
 
         self.audit: AuditOperations = AuditOperations(self._new_run)
@@ -160,6 +164,7 @@ class Flamingock(Resource):
         :param kind: the class of the events; its subclasses are meant as well
         :param listener: a function or a coroutine function of one argument; what it raises is
             warned of once and disturbs nothing
+        :raises ConfigurationError: if *kind* is no class of events, or *listener* no function
         """
         self._listeners.add(kind, listener)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -10,6 +10,9 @@ from .exceptions import ConfigurationError
 
 OnHistory = Literal["error", "warn", "ignore"]
 """What to do where the code does not fit the history."""
+
+_TINY = sys.float_info.min
+_FINITE = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,23 +34,14 @@ class LockOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require("LockOptions", 1 <= self.ttl <= 3600, "ttl", self.ttl, "1 to 3600 seconds")
-        _require(
-            "LockOptions",
-            self.timeout >= 0 and math.isfinite(self.timeout),
-            "timeout",
-            self.timeout,
-            "0 seconds or more, and finite",
+        name = "LockOptions"
+        _require_number(name, "ttl", self.ttl, 1, 3600, "1 to 3600 seconds")
+        _require_number(name, "timeout", self.timeout, 0, _FINITE, "0 seconds or more, and finite")
+        _require_number(
+            name, "retry_interval", self.retry_interval, _TINY, 60, "above 0, up to 60 seconds"
         )
         _require(
-            "LockOptions",
-            0 < self.retry_interval <= 60,
-            "retry_interval",
-            self.retry_interval,
-            "above 0, up to 60 seconds",
-        )
-        _require(
-            "LockOptions",
+            name,
             self.on_timeout in ("raise", "skip"),
             "on_timeout",
             self.on_timeout,
@@ -75,15 +69,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Check the values."""
         name = "RetryPolicy"
-        _require(name, 0 < self.initial <= 60, "initial", self.initial, "above 0, up to 60 seconds")
-        _require(
-            name,
-            self.initial <= self.maximum <= 60,
-            "maximum",
-            self.maximum,
-            "initial or more, up to 60 seconds",
+        _require_number(name, "initial", self.initial, _TINY, 60, "above 0, up to 60 seconds")
+        _require_number(
+            name, "maximum", self.maximum, self.initial, 60, "initial or more, up to 60 seconds"
         )
-        _require(name, 1 <= self.factor <= 10, "factor", self.factor, "1 to 10")
+        _require_number(name, "factor", self.factor, 1, 10, "1 to 10")
 
     @classmethod
     def exponential_backoff(
@@ -128,11 +118,18 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(
-            "AuditOptions", 1 <= self.batch_size <= 1000, "batch_size", self.batch_size, "1 to 1000"
-        )
+        name = "AuditOptions"
+        _require_number(name, "batch_size", self.batch_size, 1, 1000, "1 to 1000")
+        _require(name, isinstance(self.retry, RetryPolicy), "retry", self.retry, "a RetryPolicy")
 
 
 def _require(options: str, fits: bool, name: str, value: object, wanted: str) -> None:
     if not fits:
         raise ConfigurationError(f"{options}({name}={value!r}): give {wanted}.")
+
+
+def _require_number(
+    options: str, name: str, value: object, least: float, most: float, wanted: str
+) -> None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    _require(options, fits, name, value, wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args
 
 from .._change import is_texts
 from .._injection.injection import Injector
@@ -13,6 +14,8 @@ from .._options import AuditOptions, LockOptions, OnHistory
 from .._pipeline import Location, Stage
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError
+
+T = TypeVar("T")
 
 TransactionMode = Literal["shared", "separate"]
 """Whether a change and its entry may share a transaction where the store and the target do."""
@@ -100,7 +103,7 @@ def check_targets(targets: Iterable[object]) -> dict[str | None, TargetSystem]:
     :raises ConfigurationError: if one is no target system, or two have the same id
     """
     by_id: dict[str | None, TargetSystem] = {}
-    for target in targets:
+    for target in check_type("target_systems", targets, Iterable, "a list of target systems"):
         if not isinstance(target, TargetSystem):
             raise ConfigurationError(f"target_systems=: {target!r} is no TargetSystem.")
 
@@ -113,11 +116,63 @@ def check_targets(targets: Iterable[object]) -> dict[str | None, TargetSystem]:
 
 
 def check_dependencies(given: Mapping[str, object] | Iterable[object]) -> dict[str, object]:
-    """Return the dependencies by their names; what has none is found by its type alone."""
+    """
+    Return the dependencies by their names; what has none is found by its type alone.
+
+    :raises ConfigurationError: if they are neither a mapping nor a list
+    """
+    check_type("dependencies", given, Iterable, "a mapping of names to objects, or a list")
     if isinstance(given, Mapping):
         return dict(given)
 
     return {f"{type(value).__name__} #{number}": value for number, value in enumerate(given)}
+
+
+def check_type(name: str, value: Any, kind: type | UnionType, wanted: str) -> Any:
+    """
+    Return *value*.
+
+    :raises ConfigurationError: if it is not of that kind
+    """
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name}={value!r}: give {wanted}.")
+
+    return value
+
+
+def check_options(name: str, value: Any, kind: type[T]) -> T:
+    """
+    Return *value*, or the defaults for ``None``.
+
+    :param kind: a class of options
+    :raises ConfigurationError: if *value* is not of that kind
+    """
+    options: T = check_type(name, kind() if value is None else value, kind, f"{kind.__name__}(...)")
+    return options
+
+
+def check_metadata(value: Any) -> dict[str, Any]:
+    """
+    Return *value* as a dictionary.
+
+    :raises ConfigurationError: if it is neither a mapping nor ``None``
+    """
+    return dict(check_type("metadata", {} if value is None else value, Mapping, "a mapping"))
+
+
+def check_listeners(given: Any) -> Sequence[tuple[Any, Any]]:
+    """
+    Return *given*.
+
+    :raises ConfigurationError: if it is not a list of pairs
+    """
+    wanted = "a list of pairs of an event type and a listener"
+    pairs = list(check_type("listeners", given, Iterable, wanted))
+    for pair in pairs:
+        if not (isinstance(pair, Sequence) and len(pair) == 2):
+            raise ConfigurationError(f"listeners=: {pair!r} is no pair; give {wanted}.")
+
+    return pairs
 
 
 def check_texts(name: str, values: Collection[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import anyio.to_thread
 import pytest
 
 from aflamingock import (
@@ -16,6 +17,7 @@ from aflamingock import (
     change,
     run_changes,
 )
+from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.kit import entries, history, rows
@@ -123,3 +125,22 @@ class TestWithTransaction:
         assert {one.tx_strategy for one in await entries(setting["audit_store"])} == {
             TxStrategy.NON_TX
         }
+
+
+async def test_a_marker_outlives_the_moment_in_which_applied_is_written(
+    tmp_path: Path, shop: SQLiteTargetSystem
+) -> None:
+    markers: list[list[Any]] = []
+
+    class Looking(MemoryAuditStore):
+        async def append(self, entries: Any, *, session: None = None) -> None:
+            if any(entry.state is AuditState.APPLIED and entry.change_id for entry in entries):
+                path = Path(shop.file.given)
+                query = "SELECT outcome FROM flamingockMarkers"
+                markers.append(await anyio.to_thread.run_sync(rows, path, query))
+
+            await super().append(entries, session=session)
+
+    await run_changes([row("a")], audit_store=Looking(), target_systems=[shop])
+
+    assert markers == [[("COMMITTED",)]]

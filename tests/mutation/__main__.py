@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
             shutil.copytree(_PROJECT, copy, ignore=_NOT_COPIED)
             copies.put(copy)
 
-        code, output = run_tests(Path(folder, "copy-0"), {*chain(*(m.tests for m in mutants))})
+        code, output = run_tests(Path(folder, "copy-0"), _once(mutants), "-n", str(_AT_ONCE))
         if code != _ALL_PASSED:
             print(f"The tests fail without any fault:\n{output}")
             return 1
@@ -47,6 +47,10 @@ def main(words: Sequence[str]) -> int:
 
     print(f"{len(mutants) - sum(lives)} of {len(mutants)} mutants were found.")
     return sum(lives)
+
+
+def _once(mutants: Collection[Mutant]) -> Collection[str]:
+    return {*chain(*(mutant.tests for mutant in mutants))}
 
 
 def survives(mutant: Mutant, copies: SimpleQueue[Path]) -> bool:
@@ -78,9 +82,10 @@ def mutated(file: Path, mutant: Mutant) -> Iterator[None]:
         file.write_text(text, "utf-8")
 
 
-def run_tests(copy: Path, tests: Collection[str]) -> tuple[int, str]:
+def run_tests(copy: Path, tests: Collection[str], *options: str) -> tuple[int, str]:
     """Run tests of a copy until the first failure, and return pytest's exit code and output."""
-    command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *sorted(tests))
+    quietly = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
+    command = (sys.executable, *quietly, *options, *sorted(tests))
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(

@@ -113,3 +113,25 @@ class TestTwoAtOnce:
         assert done == []
         assert calls["append"] == 0
         assert "skipped" in caplog.text
+
+
+async def test_who_gets_the_lease_reads_the_log_before_it_acts(done: list[str]) -> None:
+    """Another run does all the work between this one's plan and its lease."""
+    appended: list[Any] = []
+
+    class Late(MemoryAuditStore):
+        async def read_record(self, key: str) -> Any:
+            if not done:
+                await run_changes(steps("abc", done), audit_store=self.twin())
+
+            return await super().read_record(key)
+
+        async def append(self, entries: Any, *, session: None = None) -> None:
+            appended.extend(entries)
+            await super().append(entries, session=session)
+
+    report = await run_changes(steps("abc", done), audit_store=Late())
+
+    assert done == ["a", "b", "c"]
+    assert report.status is RunStatus.NOTHING_TO_DO
+    assert not appended

@@ -482,6 +482,32 @@ async def test_a_majority_that_does_not_answer_is_told(store, mongodb_url, entri
             await anyio.sleep(0.01)
 
 
+async def test_writes_ask_a_majority_for_its_journal_whatever_the_client_asks(
+    connect, mongodb_url, mongodb_name
+):
+    asked: list[object] = []
+
+    class Listener(CommandListener):
+        def started(self, event):
+            if event.command_name in ("insert", "update"):
+                asked.append(event.command.get("writeConcern"))
+
+        def succeeded(self, event):
+            """Nothing is asked of the answer."""
+
+        def failed(self, event):
+            """Nothing is asked of the failure."""
+
+    client = connect(mongodb_url, w=1, event_listeners=[Listener()])
+    async with MongoDBAuditStore(client, mongodb_name) as store:
+        await store.create()
+        await store.append(ENTRIES)
+        await store.swap_record(None, Record(key="lease", value={}))
+
+    assert asked
+    assert all(each == {"w": "majority", "j": True} for each in asked), asked
+
+
 async def test_a_single_failure_of_the_network_is_not_noticed(store, mongodb_url):
     with failing(mongodb_url, "insert", closeConnection=True):
         await store.append(ENTRIES)

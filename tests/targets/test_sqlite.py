@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 import pytest
 
 from aflamingock.exceptions import (
@@ -201,3 +203,15 @@ async def test_a_table_of_somebody_else_is_not_taken_for_the_markers(target):
     for use in (target.claim_marker("k", "c"), target.remove_marker("k")):
         with pytest.raises(sqlite3.OperationalError, match="column"):
             await use
+
+
+async def test_a_transaction_holds_the_file_from_its_beginning_on(tmp_path):
+    target = SQLiteTargetSystem("db", tmp_path / "target.db")
+    async with target, target.transaction():
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await anyio.to_thread.run_sync(_begin_on, tmp_path / "target.db")
+
+
+def _begin_on(path):
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")

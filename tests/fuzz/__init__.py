@@ -1,0 +1,1 @@
+"""Random input: whatever is given, it is stored, or refused with one clear error."""
