@@ -256,6 +256,18 @@ async def test_what_a_change_raised_is_not_lost_if_it_cannot_be_recorded(
     assert await history(store) == ["a STARTED"]
 
 
+async def test_a_change_that_was_executed_has_not_failed_if_that_cannot_be_recorded(
+    done: list[str],
+) -> None:
+    store = FailingStore(None, AuditStoreError("The disk is full."))
+
+    with pytest.raises(AuditStoreError, match="disk is full"):
+        await run_changes([step("a", done)], audit_store=store)
+
+    assert done == ["a"]
+    assert await history(store) == ["a STARTED"]
+
+
 async def test_a_rollback_runs_although_its_issue_cannot_be_kept(
     done: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,12 +89,12 @@ def run_tests(copy: Path, tests: Collection[str], *options: str) -> tuple[int, s
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=_PATIENCE
+            command, cwd=copy, env=environment, capture_output=True, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired:
         return _SOME_FAILED, "FAILED by taking too long"
 
-    return done.returncode, done.stdout + done.stderr
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
 
 
 if __name__ == "__main__":
