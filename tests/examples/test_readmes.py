@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import dynamodb, free_port, guarded, mongodb, postgresql
+from tests.servers import dynamodb, free_port, give_up, guarded, mongodb, postgresql
 
 # What the examples need is taken over by assignment.
 mongodb_url, mongodb_name = mongodb.mongodb_url, mongodb.mongodb_name
@@ -114,6 +114,10 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
 def test_the_commands_of_an_example_show_what_they_promise(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    for program in ("bash", "curl"):
+        if shutil.which(program) is None:
+            give_up(f"The READMEs of the examples need {program}.")
+
     settings = SETTINGS[name](request) if name in SETTINGS else {}
     folder = tmp_path / name
     shutil.copytree(ROOT / "examples" / name, folder)

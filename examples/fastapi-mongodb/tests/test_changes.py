@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from catalog.changes._0003__prices_with_currency import PricesWithCurrency
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from aflamingock import Flamingock
 from aflamingock.stores.mongodb import MongoDBAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
+from catalog.changes._0003__prices_with_currency import PricesWithCurrency
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import httpx
-from kafka_stand_in import app
-from orders.changes._0003__register_order_schema import RegisterOrderSchema
 
 from aflamingock import Verification
+from kafka_stand_in import app
+from orders.changes._0003__register_order_schema import RegisterOrderSchema
 
 
 async def test_a_schema_is_there_until_it_is_rolled_back() -> None:
