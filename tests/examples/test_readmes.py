@@ -72,7 +72,7 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
         r"welcome-bonus\s+WOULD_ROLL_BACK",
         "welcome-bonus: rolled back",
         r"ada +70\nbank +900\ngrace +80",
-        "1 passed",
+        "2 passed",
     ),
     "fastapi-mongodb": (
         r"prices-with-currency\s+APPLY\b",

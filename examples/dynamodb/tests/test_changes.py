@@ -1,4 +1,4 @@
-"""How to test changes on an emulator that lives in this process."""
+"""How to test changes, one alone and all, on an emulator that lives in this process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import aioboto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from aflamingock import run_changes
+from aflamingock import Verification, run_changes
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem
+from wallets.changes._0001__create_wallets import CreateWallets
+
+SESSION = aioboto3.Session("key", "secret", region_name="eu-west-1")
 
 
 @pytest.fixture
@@ -23,16 +26,27 @@ def endpoint_url() -> Iterator[str]:
     server.stop()
 
 
+async def test_a_table_is_there_until_it_is_rolled_back(endpoint_url: str) -> None:
+    table = CreateWallets()
+    async with SESSION.client("dynamodb", endpoint_url=endpoint_url) as client:
+        assert await table.verify(client) is Verification.NOT_APPLIED
+
+        await table.execute(client)
+        assert await table.verify(client) is Verification.APPLIED
+
+        await table.rollback(client)
+        assert await table.verify(client) is Verification.NOT_APPLIED
+
+
 async def test_the_bonus_is_paid_by_the_bank(endpoint_url: str) -> None:
-    session = aioboto3.Session("key", "secret", region_name="eu-west-1")
-    wallets = DynamoDBTargetSystem("wallets", session, endpoint_url=endpoint_url)
+    wallets = DynamoDBTargetSystem("wallets", SESSION, endpoint_url=endpoint_url)
 
     report = await run_changes(
         "wallets.changes", audit_store=MemoryAuditStore(), target_systems=[wallets]
     )
 
     assert [change.change_id for change in report.applied][-1] == "welcome-bonus"
-    async with session.client("dynamodb", endpoint_url=endpoint_url) as client:
+    async with SESSION.client("dynamodb", endpoint_url=endpoint_url) as client:
         found = await client.scan(TableName="wallets")
 
     assert {wallet["owner"]["S"]: wallet["coins"]["N"] for wallet in found["Items"]} == {

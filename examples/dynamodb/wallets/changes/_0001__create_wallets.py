@@ -28,12 +28,11 @@ class CreateWallets:
         await client.get_waiter("table_not_exists").wait(TableName="wallets")
 
     async def verify(self, client: AioBaseClient) -> Verification:
-        """Say, after a crash, whether the table is there."""
+        """Say, after a crash, whether the table is there; it may be in the making."""
         try:
-            await client.get_waiter("table_exists").wait(
-                TableName="wallets", WaiterConfig={"MaxAttempts": 1}
-            )
+            await client.describe_table(TableName="wallets")
         except client.exceptions.ResourceNotFoundException:
             return Verification.NOT_APPLIED
 
+        await client.get_waiter("table_exists").wait(TableName="wallets")
         return Verification.APPLIED
