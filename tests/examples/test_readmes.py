@@ -104,6 +104,7 @@ PROOFS: Mapping[str, tuple[str, ...]] = {
         r"unique-email: rolled back\n.*add-joined-on: rolled back",
         r"add-joined-on\s+APPLY\s+ROLLED_BACK",
         r"1 Ada@example.org 1815-12-10\n",
+        "1 passed",
     ),
 }
 

@@ -11,7 +11,7 @@ class CreateInvoiceBucket:
 
     async def execute(self, aws: aioboto3.Session) -> None:
         async with aws.client("s3") as s3:
-            place = {"LocationConstraint": aws.region_name}
+            place = {"LocationConstraint": aws.region_name}  # us-east-1 wants none
             await s3.create_bucket(Bucket="invoices", CreateBucketConfiguration=place)
 
     async def rollback(self, aws: aioboto3.Session) -> None:
