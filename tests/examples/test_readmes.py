@@ -23,11 +23,13 @@ PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port ))\d+")
 PATIENCE = 100.0
 
 # As a terminal would be, but that the first error ends it, and all that is in the background.
+# The tests of an example have the plugin that it names, and no other.
 TERMINAL = """
 set -eu
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 aflamingock() {{ python -m aflamingock "$@"; }}
 export PATH={programs}:"$PATH" PYTHONPATH={root} PYTHONIOENCODING=utf-8
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_ADDOPTS="-p pytest_asyncio"
 cd {folder}
 """
 
