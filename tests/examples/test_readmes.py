@@ -20,7 +20,7 @@ postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.pos
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port ))\d+")
-PATIENCE = 100.0
+PATIENCE = 200.0
 
 # As a terminal would be, but that the first error ends it, and all that is in the background.
 # The tests of an example have the plugin that it names, and no other.
@@ -29,11 +29,11 @@ set -eu
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 aflamingock() {{ python -m aflamingock "$@"; }}
 export PATH={programs}:"$PATH" PYTHONPATH={root} PYTHONIOENCODING=utf-8
-export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_ADDOPTS="-p pytest_asyncio"
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_ADDOPTS="-p pytest_asyncio.plugin"
 cd {folder}
 """
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 
 Settings = Mapping[str, str]
 
