@@ -15,9 +15,9 @@ from aflamingock.asgi import health_routes, lifespan
 from aflamingock.stores.mongodb import MongoDBAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 
-client: AsyncMongoClient = AsyncMongoClient(
-    os.environ.get("MONGODB_URL", "mongodb://localhost:27017")
-)
+MONGODB_URL = os.environ.get("MONGODB_URL", "mongodb://localhost:27017")
+
+client: AsyncMongoClient = AsyncMongoClient(MONGODB_URL)
 db = client.get_default_database("catalog")
 
 catalog_db = MongoDBTargetSystem("catalog-db", client, db.name)
