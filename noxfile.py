@@ -68,10 +68,10 @@ def tests_core(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example to its end."""
-    _install(session, "test")
-    for demo in sorted(Path("examples").glob("*/demo.py")):
-        session.run("python", str(demo))
+    """Run every example to its end, with the servers that it needs; say which were skipped."""
+    _install(session, "test", editable=True)
+    _install_servers(session)
+    session.run("pytest", "-rs", "tests/examples", *session.posargs)
 
 
 @nox.session

@@ -132,6 +132,12 @@ def _without_secrets(text: str) -> str:
 def _told(exc: BaseException, depth: int = 0) -> str:
     message = _shown(exc, str)
     told = f"{type(exc).__name__}: {message}" if message else type(exc).__name__
+    # A note is how a target system says what to do about an error of its driver. It has a line of
+    # its own, so that it is not taken for a part of what is redacted in the message.
+    notes = getattr(exc, "__notes__", None)
+    for note in notes[:3] if isinstance(notes, list) else ():
+        told += f"\n[{_shown(note, str)}]"
+
     if not isinstance(exc, BaseExceptionGroup) or depth == _DEPTH:
         return told
 

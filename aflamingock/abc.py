@@ -191,6 +191,13 @@ class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
 
     needs_session_parameter: bool = False
 
+    async def require_transactions(self) -> None:
+        """
+        Make sure that the server has transactions, before any change is carried out.
+
+        :raises ConfigurationError: if it has none
+        """
+
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[SessionT]:
         """

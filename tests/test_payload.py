@@ -279,6 +279,17 @@ class TestErrors:
             "ExceptionGroup: b (1 sub-exception): OSError"
         )
 
+    def test_a_line_ends_with_the_notes_of_an_error(self) -> None:
+        error = ValueError("dup key: { id: 1 }")
+        error.add_note("Give the change transactional=False.")
+        error.add_note("Not password=xyz")
+        told = "ValueError: dup key: {***} [Give the change transactional=False.] [Not password=***"
+
+        assert error_line(error) == told
+        assert error_line(ExceptionGroup("b", [error])).endswith(f"(1 sub-exception): {told}")
+        vars(error)["__notes__"] = 1
+        assert error_line(error) == "ValueError: dup key: {***}"
+
     def test_a_trace_has_causes_contexts_and_notes_but_no_variables(self) -> None:
         hidden_value = "local"
         try:

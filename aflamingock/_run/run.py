@@ -31,7 +31,7 @@ from ..exceptions import (
     PendingChangesError,
 )
 from .settings import Settings
-from .survey import digest_of, history_warnings, load
+from .survey import check_transactions, digest_of, history_warnings, load
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +213,7 @@ class Run:
 
         async with AsyncExitStack() as stack:
             await self.open_targets(stack)
+            await check_transactions(plan, self.settings)
             if self.log.history.sequence == 0:
                 await self.patience(self.settings.audit_store.create)
 

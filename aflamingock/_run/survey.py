@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio.to_thread
 
 from .._pipeline import Pipeline
 from .._plan.plan import Plan
+from ..abc import TransactionalTargetSystem
 from ..exceptions import ConfigurationError, DriftError, OutOfOrderError, PendingChangesError
 from .settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _LISTED = 10
 
@@ -54,6 +59,26 @@ def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
         *(plan.drifted if settings.on_drift == "warn" else ()),
         *(plan.out_of_order if settings.on_out_of_order == "warn" else ()),
     )
+
+
+async def check_transactions(plan: Plan, settings: Settings) -> None:
+    """
+    Ask the target systems that pending changes use in transactions whether they have any.
+
+    :raises ConfigurationError: if one has none
+    """
+    pending = [planned.change for planned in plan.pending]
+    for id in dict.fromkeys(change.target_system for change in pending if change.transactional):
+        target = settings.targets[id]
+        if not isinstance(target, TransactionalTargetSystem):
+            continue
+
+        try:
+            await target.require_transactions()
+        except ConfigurationError:
+            raise
+        except Exception as exc:  # of the driver: its change will meet it too, and record it
+            logger.info("Whether %r has transactions is not known: %s", target, exc)
 
 
 def check_nothing_pending(plan: Plan) -> None:

@@ -119,6 +119,16 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
             done
         :raises UnknownOutcomeError: if the commit may or may not have been done
         """
+        await self.require_transactions()
+        async with self._transactions.run() as session:
+            yield session
+
+    async def require_transactions(self) -> None:
+        """
+        Ask the server, once while the target is open, whether it has transactions.
+
+        :raises ConfigurationError: if it has none
+        """
         self._require_open()
         if self._has_transactions is None:
             self._has_transactions = await self.supports_transactions()
@@ -129,9 +139,6 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
                 "of a replica set. Make it one (a single node suffices), or give the change "
                 "transactional=False."
             )
-
-        async with self._transactions.run() as session:
-            yield session
 
     async def supports_transactions(self) -> bool:
         """Ask the server whether it has transactions: a standalone one has none."""

@@ -15,8 +15,9 @@ from aflamingock import (
     run_changes,
 )
 from aflamingock.stores.memory import MemoryAuditStore
+from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.change_files import text_of, write
-from tests.kit import calls_of, entries
+from tests.kit import calls_of, entries, step
 
 
 @pytest.fixture
@@ -85,3 +86,48 @@ class TestBadInput:
         assert caught.value.report.status is RunStatus.FAILED
         assert list(caught.value.report.changes()) == []
         assert await entries(store) == []
+
+
+class TestWithoutTransactions:
+    class Standalone(SQLiteTargetSystem):
+        error: Exception = ConfigurationError("This server has no transactions.")
+
+        async def require_transactions(self) -> None:
+            raise self.error
+
+    async def test_a_change_that_needs_one_is_refused_before_anything_is_run(
+        self, store: MemoryAuditStore, tmp_path: Path
+    ) -> None:
+        done: list[str] = []
+        changes = [step("a", done), step("b", done, target_system="db")]
+        target = self.Standalone("db", tmp_path / "db")
+
+        with pytest.raises(ConfigurationError, match="no transactions"):
+            await run_changes(changes, audit_store=store, target_systems=[target])
+
+        assert done == []
+        assert await entries(store) == []
+
+    async def test_a_change_that_needs_none_is_applied(
+        self, store: MemoryAuditStore, tmp_path: Path
+    ) -> None:
+        done: list[str] = []
+        changes = [step("a", done), step("b", done, target_system="db", transactional=False)]
+        target = self.Standalone("db", tmp_path / "db")
+
+        await run_changes(changes, audit_store=store, target_systems=[target])
+
+        assert done == ["a", "b"]
+
+    async def test_a_server_that_cannot_be_asked_is_left_to_its_change(
+        self, store: MemoryAuditStore, tmp_path: Path
+    ) -> None:
+        done: list[str] = []
+        target = self.Standalone("db", tmp_path / "db")
+        target.error = OSError("out of reach")
+
+        await run_changes(
+            [step("a", done, target_system="db")], audit_store=store, target_systems=[target]
+        )
+
+        assert done == ["a"]

@@ -11,7 +11,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
-from aflamingock import ChangeFailedError, Flamingock, InjectionError, change
+from aflamingock import ChangeFailedError, Flamingock, InjectionError, change, run_changes
 from aflamingock._states import MarkerOutcome
 from aflamingock.exceptions import (
     ConfigurationError,
@@ -247,6 +247,21 @@ async def test_a_server_without_transactions_is_refused(connect, guarded_mongodb
 
         assert await target.claim_marker("k", "c") is MarkerOutcome.ABORTED
         await target.remove_marker("k")
+
+
+async def test_a_run_that_needs_transactions_asks_for_them_first(connect, guarded_mongodb):
+    @change(id="a", author="tests", order="1")
+    class First:
+        async def execute(self) -> None:
+            raise AssertionError("This must not be executed.")
+
+    @change(id="b", author="tests", order="2", target_system="db")
+    class Second:
+        async def execute(self, db, session) -> None: ...
+
+    target = MongoDBTargetSystem("db", connect(guarded_mongodb.url(*ADMIN)), "shop")
+    with pytest.raises(ConfigurationError, match="replica set"):
+        await run_changes([First, Second], audit_store=MemoryAuditStore(), target_systems=[target])
 
 
 async def test_a_commit_is_tried_again(target, mongodb_url):

@@ -99,6 +99,22 @@ async def test_a_refusal_that_is_hidden_fails_the_transaction(url, end):
     assert await rows(url) == []
 
 
+async def test_what_a_session_of_the_orm_commits_is_part_of_the_transaction(url):
+    await prepared(url)
+
+    async def use_orm(session):
+        async with AsyncSession(bind=session) as orm:
+            await orm.execute(text("INSERT INTO t VALUES (1)"))
+            await orm.commit()
+
+    with pytest.raises(IntegrityError):
+        await transact(url, use_orm, "INSERT INTO t VALUES (1)")
+
+    assert await rows(url) == []
+    await transact(url, use_orm)
+    assert await rows(url) == [1]
+
+
 async def test_savepoints_are_allowed(url):
     await prepared(url)
 

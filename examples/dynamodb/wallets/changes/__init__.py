@@ -1,0 +1,1 @@
+"""The changes of the wallets; the file names give the order."""

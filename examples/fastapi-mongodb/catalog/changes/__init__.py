@@ -1,0 +1,1 @@
+"""The changes of the catalogue; the file names give the order."""

@@ -1,0 +1,1 @@
+"""The members of a club: a program on PostgreSQL, through SQLAlchemy and asyncpg."""

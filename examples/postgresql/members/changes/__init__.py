@@ -1,0 +1,1 @@
+"""The changes of the club; the file names give the order."""
