@@ -93,6 +93,14 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Put deliberate faults into a copy, one at a time: a test must find each of them."""
+    _install(session, "test")
+    _install_servers(session)
+    session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Print what the engine costs, as ratios measured in one run."""
     session.install(EXTRAS)
