@@ -1,0 +1,225 @@
+"""The scope of an audit store in Couchbase: keys, operations, and what their errors mean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from acouchbase.cluster import AsyncCluster
+from couchbase.auth import PasswordAuthenticator
+from couchbase.exceptions import (
+    CasMismatchException,
+    CouchbaseException,
+    DocumentExistsException,
+    DocumentNotFoundException,
+    DurabilityImpossibleException,
+)
+from couchbase.options import ClusterOptions, ClusterTimeoutOptions
+from couchbase.result import GetResult
+from couchbase.transcoder import JSONTranscoder
+
+from ..exceptions import (
+    AuditStoreConnectionError,
+    AuditStoreError,
+    AuditStorePermissionError,
+    ConfigurationError,
+    FlamingockError,
+    SystemBusyError,
+    UnknownOutcomeError,
+)
+from ..targets._couchbase import (
+    DURABLE,
+    PATIENCE,
+    Keyspace,
+    Trouble,
+    seconds,
+    settled,
+    trouble_of,
+)
+
+T = TypeVar("T")
+
+_LONGEST_NAME = 180  # a key has 246 bytes at the most
+_SCHEMES = {"couchbase", "couchbases"}
+
+REFUSED = (CasMismatchException, DocumentExistsException, DocumentNotFoundException)
+"""A write was refused by what stands there; the caller knows what it means."""
+
+
+def key_of(kind: str, name: str) -> str:
+    """Return the key of a document; a long name is told by its digest."""
+    if len(name.encode()) > _LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+
+    return f"{kind}::{name}"
+
+
+class AuditKeyspace(Keyspace):
+    """
+    A scope whose errors come out as errors of the audit store.
+
+    :param names: the collections of the log, the records and the issues
+    """
+
+    def __init__(
+        self, cluster: Any, bucket_name: str, scope_name: str, names: Sequence[str]
+    ) -> None:
+        super().__init__(cluster, bucket_name, scope_name)
+        self.names = names
+        self._is_complete = False
+
+    async def open(self) -> None:
+        """
+        Open the bucket, and look which collections there are.
+
+        Where the user may not look, they are taken to be there.
+        """
+        await self._telling(super().open(), writes=False)
+        try:
+            await self.missing()
+        except AuditStorePermissionError:
+            self._is_complete = True
+
+    async def missing(self) -> tuple[bool, list[str]]:
+        """Return whether the scope is missing, and which of the collections."""
+        scope_is_missing, missing = await self._telling(self.find_missing(self.names), writes=False)
+        self._is_complete = not missing
+        return scope_is_missing, missing
+
+    async def is_there(self, name: str) -> bool:
+        """Say whether a collection is there; asks only until all are."""
+        return self._is_complete or name not in (await self.missing())[1]
+
+    async def complete(self) -> None:
+        """Create what is missing."""
+        await self._telling(self.create(self.names), writes=False)
+        self._is_complete = True
+
+    async def get(self, name: str, key: str) -> GetResult | None:
+        """Return a document, ``None`` if there is none."""
+        if not await self.is_there(name):
+            return None
+
+        options: Any = {"timeout": seconds(PATIENCE), "transcoder": JSONTranscoder()}
+        try:
+            return await self.ask(lambda: self.collection(name).get(key, **options))
+        except DocumentNotFoundException:
+            return None
+
+    async def put(self, name: str, key: str, value: Mapping[str, Any], cas: int = 0) -> int:
+        """
+        Insert a document, or replace it if it has this CAS; durably.
+
+        :return: its CAS from now on
+        """
+        collection = self.collection(name)
+        options: Any = {
+            "timeout": seconds(PATIENCE),
+            "durability": DURABLE,
+            "transcoder": JSONTranscoder(),
+        }
+        if cas:
+            written = await self.ask(
+                lambda: collection.replace(key, value, cas=cas, **options), writes=True
+            )
+        else:
+            written = await self.ask(lambda: collection.insert(key, value, **options), writes=True)
+
+        return int(written.cas or 0)
+
+    async def ask(self, operation: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
+        """
+        Await an operation of the SDK, and tell what its error means; not so :data:`REFUSED`.
+
+        :param writes: whether something is written, so that a lost answer leaves a doubt
+        """
+        return await self._telling(settled(operation), writes=writes)
+
+    async def _telling(self, work: Awaitable[T], *, writes: bool) -> T:
+        try:
+            return await work
+        except REFUSED:
+            raise
+        except (CouchbaseException, RuntimeError, TimeoutError) as exc:
+            raise self.meaning(exc, writes=writes) from exc
+
+    def meaning(self, exc: Exception, *, writes: bool) -> FlamingockError:
+        """Return the error for an error of the SDK."""
+        kind = type(exc).__name__
+        match trouble_of(exc):
+            case Trouble.IN_DOUBT if writes:
+                return UnknownOutcomeError(
+                    f"The answer of the audit store in {self} to a write was lost ({kind}): it "
+                    "may or may not have been done."
+                )
+            case Trouble.BUSY:
+                return SystemBusyError(
+                    f"The audit store in {self} is busy ({kind}), and nothing was done. Try again."
+                )
+            case Trouble.DENIED:
+                return AuditStorePermissionError(
+                    "Insufficient permissions to create collections/tables: the user of the audit "
+                    f"store lacks a right in {self}. Grant the roles that permissions() returns."
+                )
+            case Trouble.MISSING:
+                return AuditStoreError(
+                    f"A collection is missing in {self}, one of {', '.join(self.names)}. Call "
+                    "create()."
+                )
+            case Trouble.REJECTED:
+                return AuditStoreConnectionError(
+                    f"Unable to connect to audit store: {self} does not accept the user or the "
+                    "password. Verify both."
+                )
+            case Trouble.NO_BUCKET:
+                return AuditStoreConnectionError(
+                    f"Unable to connect to audit store: there is no bucket {self.bucket_name!r}, "
+                    "or the user may not use it. Verify its name and the user's roles."
+                )
+            case Trouble.UNREACHABLE | Trouble.IN_DOUBT:
+                return AuditStoreConnectionError(
+                    f"Unable to connect to audit store: {self} does not answer ({kind}). Verify "
+                    "that the cluster runs, its addresses and ports, TLS settings and firewalls."
+                )
+            case _:
+                return self._refusal(exc)
+
+    def _refusal(self, exc: Exception) -> AuditStoreError:
+        hint = ""
+        if isinstance(exc, DurabilityImpossibleException):
+            hint = " The bucket has replicas for which there are too few nodes: lower their number."
+
+        return AuditStoreError(f"The audit store in {self} refused: {type(exc).__name__}.{hint}")
+
+
+def read_url(url: str) -> tuple[str, str, str]:
+    """
+    Return the URL without credentials, the user and the password.
+
+    :raises ConfigurationError: if it is no URL of Couchbase
+    """
+    try:
+        parts = urlsplit(url)
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    except ValueError:
+        parts, user, password = urlsplit(""), "", ""
+
+    hosts = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in _SCHEMES or not (user and password and hosts) or parts.path.strip("/"):
+        # It is not repeated: it may hold a password.
+        raise ConfigurationError(
+            "The URL of the audit store is no URL of Couchbase. Give couchbase://USER:PASSWORD@HOST"
+            " or couchbases://…; special characters have to be percent-encoded."
+        )
+
+    return urlunsplit((parts.scheme, hosts, "", parts.query, "")), user, password
+
+
+async def connect(url: str) -> AsyncCluster:
+    """Return a cluster of our own, in this event loop."""
+    address, user, password = read_url(url)
+    timeouts = ClusterTimeoutOptions(bootstrap_timeout=seconds(2 * PATIENCE))
+    options = ClusterOptions(PasswordAuthenticator(user, password), timeout_options=timeouts)
+    return await settled(lambda: AsyncCluster.connect(address, options))
