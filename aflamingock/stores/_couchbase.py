@@ -31,10 +31,9 @@ from ..exceptions import (
 )
 from ..targets._couchbase import (
     DURABLE,
-    PATIENCE,
     Keyspace,
     Trouble,
-    seconds,
+    limit,
     settled,
     trouble_of,
 )
@@ -102,7 +101,7 @@ class AuditKeyspace(Keyspace):
         if not await self.is_there(name):
             return None
 
-        options: Any = {"timeout": seconds(PATIENCE), "transcoder": JSONTranscoder()}
+        options: Any = {"timeout": limit(), "transcoder": JSONTranscoder()}
         try:
             return await self.ask(lambda: self.collection(name).get(key, **options))
         except DocumentNotFoundException:
@@ -116,7 +115,7 @@ class AuditKeyspace(Keyspace):
         """
         collection = self.collection(name)
         options: Any = {
-            "timeout": seconds(PATIENCE),
+            "timeout": limit(),
             "durability": DURABLE,
             "transcoder": JSONTranscoder(),
         }
@@ -220,6 +219,6 @@ def read_url(url: str) -> tuple[str, str, str]:
 async def connect(url: str) -> AsyncCluster:
     """Return a cluster of our own, in this event loop."""
     address, user, password = read_url(url)
-    timeouts = ClusterTimeoutOptions(bootstrap_timeout=seconds(2 * PATIENCE))
+    timeouts = ClusterTimeoutOptions(bootstrap_timeout=2 * limit())
     options = ClusterOptions(PasswordAuthenticator(user, password), timeout_options=timeouts)
     return await settled(lambda: AsyncCluster.connect(address, options))

@@ -29,7 +29,7 @@ from couchbase.transcoder import JSONTranscoder
 
 from .._records import AuditEntry
 from ..exceptions import AuditStoreError, SystemBusyError, UnknownOutcomeError
-from ..targets._couchbase import PATIENCE, seconds
+from ..targets._couchbase import limit
 from ..targets._couchbase_transaction import TransactionContext, transact
 from ._couchbase import REFUSED, AuditKeyspace, key_of
 from ._couchbase_tail import Tail
@@ -188,11 +188,12 @@ class Log:
                 lambda: self._keyspace.collection(self._name).lookup_in(
                     tail.key,
                     [subdocument.exists("txn", xattr=True), subdocument.get("")],
-                    timeout=seconds(PATIENCE),
+                    timeout=limit(),
                     transcoder=JSONTranscoder(),
                 )
             )
         except DocumentNotFoundException:
+            self._tails[service] = tail
             return tail
 
         if found.exists(0):
@@ -217,7 +218,8 @@ class Log:
         return Tail.from_document(tail.service, document, cas=1, is_staged=True)
 
     def _transaction(self) -> Any:
-        return transact(self._keyspace.cluster, timeout=PATIENCE, name=str(self._keyspace))
+        patience = limit().total_seconds()
+        return transact(self._keyspace.cluster, timeout=patience, name=str(self._keyspace))
 
     async def _read_segments(
         self, service: str, numbers: Sequence[int]

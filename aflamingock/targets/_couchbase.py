@@ -124,9 +124,9 @@ async def settled(operation: Callable[[], Awaitable[T]]) -> T:
     return await supervised(carry_out)
 
 
-def seconds(number: float) -> timedelta:
-    """Return a time as the SDK takes it."""
-    return timedelta(seconds=number)
+def limit() -> timedelta:
+    """Return how long an operation may take, as the SDK takes it."""
+    return timedelta(seconds=PATIENCE)
 
 
 class Keyspace:
@@ -189,7 +189,7 @@ class Keyspace:
     async def find_missing(self, names: Sequence[str]) -> tuple[bool, list[str]]:
         """Return whether the scope is missing, and which of these collections."""
         management = self.bucket.collections()
-        scopes = await settled(lambda: management.get_all_scopes(timeout=seconds(PATIENCE)))
+        scopes = await settled(lambda: management.get_all_scopes(timeout=limit()))
         existing = {scope.name: {found.name for found in scope.collections} for scope in scopes}
         there = existing.get(self.scope_name, set())
         is_missing = self.scope_name not in existing
@@ -197,15 +197,15 @@ class Keyspace:
 
     async def create(self, names: Sequence[str]) -> None:
         """Create what is missing; others may do so at the same time."""
-        management, limit = self.bucket.collections(), seconds(PATIENCE)
+        management = self.bucket.collections()
         scope_is_missing, missing = await self.find_missing(names)
         if scope_is_missing:
-            create_scope = partial(management.create_scope, self.scope_name, timeout=limit)
+            create_scope = partial(management.create_scope, self.scope_name, timeout=limit())
             with suppress(ScopeAlreadyExistsException):
                 await settled(create_scope)
 
         for name in missing:
-            create = partial(management.create_collection, self.scope_name, name, timeout=limit)
+            create = partial(management.create_collection, self.scope_name, name, timeout=limit())
             with suppress(CollectionAlreadyExistsException):
                 await settled(create)
 

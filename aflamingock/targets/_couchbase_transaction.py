@@ -6,16 +6,17 @@ import warnings
 from asyncio import FIRST_COMPLETED, Event, Future, Task, get_running_loop, wait
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from acouchbase.transactions import AttemptContext
-from couchbase.exceptions import TransactionException
+from couchbase.exceptions import CouchbaseException, TransactionException
 from couchbase.options import TransactionOptions
 
 from .._host import boot_time
-from ..exceptions import FlamingockError, UnknownOutcomeError
-from ._couchbase import DURABLE, PATIENCE, seconds, settled
+from ..exceptions import FlamingockError, SystemBusyError, UnknownOutcomeError
+from ._couchbase import DURABLE, limit, settled
 
 if TYPE_CHECKING:
     from acouchbase.cluster import AsyncCluster
@@ -94,6 +95,11 @@ class _Undone(Exception):
     """Makes the SDK roll back."""
 
 
+def _take_note(task: Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # else the event loop complains of one that nobody waits for any more
+
+
 class _Transaction:
     """
     A transaction that the SDK runs in a task of its own, around a block that runs elsewhere.
@@ -105,14 +111,16 @@ class _Transaction:
     def __init__(self, cluster: AsyncCluster, *, timeout: float) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of another option, which is not given
-            options = TransactionOptions(timeout=seconds(timeout), durability=DURABLE)
+            options = TransactionOptions(timeout=timedelta(seconds=timeout), durability=DURABLE)
 
         loop = get_running_loop()
+        self._timeout = timeout
         self._begun: Future[AttemptContext] = loop.create_future()
         self._over = Event()
         self._is_good = False
         # The SDK awaits the block, and the block is where it is: a scope cannot hold this task.
-        self._task: Task[Any] = loop.create_task(self._run(cluster.transactions, options))
+        self._task = loop.create_task(self._run(cluster.transactions, options))
+        self._task.add_done_callback(_take_note)
 
     async def _run(self, transactions: Any, options: TransactionOptions) -> None:
         await transactions.run(self._logic, options)
@@ -127,16 +135,21 @@ class _Transaction:
             raise _Undone
 
     async def begin(self) -> AttemptContext:
+        either: set[Future[Any]] = {self._begun, self._task}
         try:
-            await wait({self._begun, self._task}, return_when=FIRST_COMPLETED)
+            await wait(either, return_when=FIRST_COMPLETED)
         except BaseException:
-            await self.end(commit=False, within=PATIENCE)
+            await self.end(commit=False)
             raise
 
-        return self._begun.result() if self._begun.done() else await self._task
+        if not self._begun.done():
+            await self._task
 
-    async def end(self, *, commit: bool, within: float) -> Exception | None:
+        return self._begun.result()
+
+    async def end(self, *, commit: bool) -> Exception | None:
         """Commit or roll back, and return what that has raised."""
+        within = self._timeout + limit().total_seconds()
         self._is_good = commit
         self._over.set()
         with anyio.move_on_after(within, shield=True):
@@ -160,21 +173,28 @@ async def transact(
     :param name: what messages call the place
     :raises FlamingockError: if the block has hidden an error that has broken the transaction, or
         has taken too long; nothing was done
+    :raises SystemBusyError: if it could not be begun; nothing was done
     :raises UnknownOutcomeError: if the commit may or may not have been done
     """
     started = boot_time()
     transaction = _Transaction(cluster, timeout=timeout)
-    context = TransactionContext(await transaction.begin())
+    try:
+        context = TransactionContext(await transaction.begin())
+    except CouchbaseException as exc:
+        raise SystemBusyError(
+            f"A transaction on {name} could not be begun, and nothing was done. Try again."
+        ) from exc
+
     try:
         yield context
         _check(context, boot_time() - started, timeout, name)
     except BaseException:
         context.close()
-        await transaction.end(commit=False, within=timeout)
+        await transaction.end(commit=False)
         raise
 
     context.close()
-    error = await transaction.end(commit=True, within=timeout + PATIENCE)
+    error = await transaction.end(commit=True)
     if error is not None:
         raise UnknownOutcomeError(
             f"The commit of a transaction on {name} has failed ({type(error).__name__}): it may or "

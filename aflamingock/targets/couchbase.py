@@ -10,6 +10,7 @@ from contextlib import (
     asynccontextmanager,
     suppress,
 )
+from datetime import timedelta
 
 from acouchbase.bucket import AsyncBucket
 from acouchbase.cluster import AsyncCluster
@@ -26,12 +27,12 @@ from couchbase.exceptions import (
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
 from ..exceptions import ConfigurationError, LockLostError, SystemBusyError, UnknownOutcomeError
-from ._couchbase import PATIENCE, Keyspace, check_names, seconds, settled
+from ._couchbase import Keyspace, check_names, limit, settled
 from ._couchbase_transaction import TransactionContext, transact
 
 __all__ = ["CouchbaseTargetSystem", "TransactionContext"]
 
-_DAYS = 2 * 24 * 60 * 60
+_TOMBSTONES_STAY = timedelta(days=2)
 
 
 class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
@@ -162,7 +163,7 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
         markers = await self._markers()
         value = {"outcome": MarkerOutcome.ABORTED.value, "changeId": change_id}
         try:
-            async with self._transact(PATIENCE) as context:
+            async with self._transact(limit().total_seconds()) as context:
                 try:
                     found = await context.get(markers, key)
                     return MarkerOutcome(found.content_as[dict]["outcome"])
@@ -172,7 +173,7 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
             raise self._busy(change_id) from exc
 
         with suppress(CouchbaseException):  # a tombstone that stays is harmless
-            await settled(lambda: markers.touch(key, seconds(_DAYS), timeout=seconds(PATIENCE)))
+            await settled(lambda: markers.touch(key, _TOMBSTONES_STAY, timeout=limit()))
 
         return MarkerOutcome.ABORTED
 
@@ -183,7 +184,7 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
             return
 
         with suppress(DocumentNotFoundException):
-            await settled(lambda: markers.remove(key, timeout=seconds(PATIENCE)))
+            await settled(lambda: markers.remove(key, timeout=limit()))
 
     async def _markers(self) -> AsyncCollection:
         if not self._has_markers:

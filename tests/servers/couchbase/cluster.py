@@ -24,12 +24,14 @@ class Fault:
 
     :ivar key: a part of the key
     :ivar how: ``lose`` the answer, ``drop`` the request, ``slow`` or ``refuse``
+    :ivar skip: how many requests pass before
     """
 
     operation: str
     how: str
     key: str = ""
     times: int = 1
+    skip: int = 0
     seconds: float = 0.0
     status: str = "TEMPORARY_FAILURE"
 
@@ -112,6 +114,10 @@ class Cluster:
         self.calls.append((opcode.name, key, durable))
         for fault in self.faults:
             if fault.fits(opcode.name, key):
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
+
                 fault.times -= 1
                 return fault
 

@@ -31,6 +31,7 @@ _WRITES = {
     Opcode.REPLACE: "replace",
 }
 _CHANGES = {*_WRITES, Opcode.REMOVE, Opcode.MUTATE_IN, Opcode.GET_AND_LOCK, Opcode.TOUCH}
+_READS = {Opcode.GET, Opcode.LOOKUP_IN, Opcode.GET_META, Opcode.GET_AND_TOUCH, Opcode.UNLOCK}
 _PARTITION_ID = 1
 
 
@@ -58,6 +59,7 @@ class Connection:
             Opcode.GET_COLLECTION_ID: self._collection_id,
             Opcode.NOOP: lambda _: Answer(),
             Opcode.GET: self._get,
+            Opcode.GET_META: self._describe,
             Opcode.GET_AND_LOCK: self._get_and_lock,
             Opcode.UNLOCK: self._unlock,
             Opcode.GET_AND_TOUCH: self._touch,
@@ -90,7 +92,7 @@ class Connection:
 
         opcode = Opcode(request.opcode)
         key = request.key.decode(errors="replace")
-        if opcode in _CHANGES or opcode in (Opcode.GET, Opcode.LOOKUP_IN):
+        if opcode in _CHANGES or opcode in _READS:
             key = split_collection(request.key)[1].decode(errors="replace")
 
         fault = self._cluster.note(opcode, key, durable=request.is_durable)
@@ -157,6 +159,11 @@ class Connection:
 
     def _get(self, request: Request) -> Answer:
         return _content(self._bucket.documents.find(*self._place(request)))
+
+    def _describe(self, request: Request) -> Answer:
+        found = self._bucket.documents.find(*self._place(request))
+        extras = (0, found.flags, int(found.expires), found.revision, found.datatype)
+        return Answer(extras=struct.pack(">IIIQB", *extras), cas=found.cas)
 
     def _get_and_lock(self, request: Request) -> Answer:
         seconds = integer(request.extras)

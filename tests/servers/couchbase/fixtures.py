@@ -26,6 +26,7 @@ from couchbase.exceptions import ScopeNotFoundException
 from couchbase.options import ClusterOptions, TransactionConfig
 
 from aflamingock.stores._couchbase import read_url
+from aflamingock.targets import _couchbase as plumbing
 from tests.servers import data_folder, free_port, guarded, once, wait_until
 
 OWN = "AFLAMINGOCK_TEST_COUCHBASE_URL"
@@ -79,8 +80,12 @@ class CouchbaseServer:
         )
 
     def calls(self) -> list[Call]:
-        """Return what was asked of the documents since the last :meth:`forget`."""
+        """Return what was asked since the last :meth:`forget`."""
         return [Call(*call) for call in self._ask("calls")]
+
+    def document_calls(self) -> list[Call]:
+        """Return what was asked of aflamingock's own documents since the last :meth:`forget`."""
+        return [call for call in self.calls() if "::" in call.key]
 
     def forget(self) -> None:
         """Forget the calls so far."""
@@ -92,7 +97,7 @@ class CouchbaseServer:
         Let operations fail while the block runs.
 
         :param how: ``lose`` the answer, ``drop`` the request, ``slow`` or ``refuse``
-        :param details: ``key``, ``times``, ``seconds``, ``status``
+        :param details: ``key``, ``times``, ``skip``, ``seconds``, ``status``
         """
         self._ask("fail", {"operation": operation, "how": how, **details})
         try:
@@ -153,3 +158,9 @@ async def scope_name(cluster: AsyncCluster) -> AsyncIterator[str]:
     await bucket.on_connect()
     with suppress(ScopeNotFoundException):
         await bucket.collections().drop_scope(name)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let operations take no longer than durable ones must be allowed to take."""
+    monkeypatch.setattr(plumbing, "PATIENCE", 1.6)

@@ -28,6 +28,7 @@ class Opcode(IntEnum):
     SELECT_BUCKET = 0x89
     GET_AND_LOCK = 0x94
     UNLOCK = 0x95
+    GET_META = 0xA0
     GET_CONFIG = 0xB5
     GET_MANIFEST = 0xBA
     GET_COLLECTION_ID = 0xBB
