@@ -12,7 +12,7 @@ nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = ".[cli,starlette]"
-ALL = ".[cli,dynamodb,mongodb,motor,sql,starlette]"
+ALL = ".[cli,couchbase,dynamodb,mongodb,motor,sql,starlette]"
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:

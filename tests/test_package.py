@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOREIGN = {
+    "acouchbase",
     "aioboto3",
     "aiosqlite",
     "boto3",
@@ -55,7 +56,9 @@ def test_the_version_is_the_changelog_s_newest() -> None:
         ("aflamingock.abc", set()),
         ("aflamingock.asgi", set()),
         ("aflamingock.cli", set()),
+        ("aflamingock.stores.couchbase", {"acouchbase", "couchbase"}),
         ("aflamingock.stores.memory", set()),
+        ("aflamingock.targets.couchbase", {"acouchbase", "couchbase"}),
         ("aflamingock.targets.plain", set()),
         ("aflamingock.stores.sqlite", {"aiosqlite", "sqlite3"}),
         ("aflamingock.targets.sqlite", {"aiosqlite", "sqlite3"}),

@@ -54,7 +54,7 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
     :raises ConfigurationError: if an argument is wrong
     """
 
-    needs_session_parameter = True
+    needs_session_parameter: bool = True
 
     def __init__(
         self,
