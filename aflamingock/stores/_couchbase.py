@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -42,6 +43,9 @@ T = TypeVar("T")
 
 _LONGEST_NAME = 180  # a key has 246 bytes at the most
 _SCHEMES = {"couchbase", "couchbases"}
+
+TRIES = 20
+"""How often a document is read again that others have changed."""
 
 REFUSED = (CasMismatchException, DocumentExistsException, DocumentNotFoundException)
 """A write was refused by what stands there; the caller knows what it means."""
@@ -127,6 +131,37 @@ class AuditKeyspace(Keyspace):
             written = await self.ask(lambda: collection.insert(key, value, **options), writes=True)
 
         return int(written.cas or 0)
+
+    async def update(
+        self,
+        name: str,
+        key: str,
+        change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None],
+    ) -> None:
+        """
+        Replace a document by what *change* makes of it.
+
+        :param change: returns ``None`` if the document is as it should be
+        :raises SystemBusyError: if others change it all the time
+        """
+        for _ in range(TRIES):
+            found = await self.get(name, key)
+            new = change(found.content_as[dict] if found else None)
+            if new is None:
+                return
+
+            with suppress(*REFUSED):
+                await self.put(name, key, new, int(found.cas or 0) if found else 0)
+                return
+
+        raise self.busy()
+
+    def busy(self) -> SystemBusyError:
+        """Return the error for a document that changes all the time."""
+        return SystemBusyError(
+            f"Others have changed the same document in {self} again and again, and nothing was "
+            "done. Try again."
+        )
 
     async def ask(self, operation: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
         """

@@ -31,14 +31,13 @@ from .._records import AuditEntry
 from ..exceptions import AuditStoreError, SystemBusyError, UnknownOutcomeError
 from ..targets._couchbase import limit
 from ..targets._couchbase_transaction import TransactionContext, transact
-from ._couchbase import REFUSED, AuditKeyspace, key_of
+from ._couchbase import REFUSED, TRIES, AuditKeyspace, key_of
 from ._couchbase_tail import Tail
 
 SEGMENT = 16
 """How many entries a segment has; a part of the format, never to be changed."""
 
 _AT_ONCE = 16
-_TRIES = 20
 
 
 class Log:
@@ -89,7 +88,7 @@ class Log:
         """
         service = entries[0].service
         tail = self._tails.get(service) or await self._read_tail(service)
-        for _ in range(len(entries) // SEGMENT + _TRIES):
+        for _ in range(len(entries) // SEGMENT + TRIES):
             entries = tail.unwritten(entries)
             if not entries:
                 return
@@ -101,10 +100,7 @@ class Log:
             except REFUSED:  # somebody else was first, but perhaps not with these numbers
                 tail = await self._read_tail(service)
 
-        raise SystemBusyError(
-            f"The end of the log in {self._keyspace} changes all the time, and the entries were "
-            "not written. Try again."
-        )
+        raise self._keyspace.busy()
 
     async def append_within(
         self, entries: Sequence[AuditEntry], context: TransactionContext

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,7 @@ from ..exceptions import AuditStoreError
 from ..targets._couchbase import check_names
 from ..targets._couchbase_transaction import TransactionContext
 from ..targets.couchbase import CouchbaseTargetSystem
-from ._couchbase import REFUSED, AuditKeyspace, connect, key_of, read_url
+from ._couchbase import REFUSED, TRIES, AuditKeyspace, connect, key_of, read_url
 from ._couchbase_log import Log
 
 if TYPE_CHECKING:
@@ -207,7 +208,10 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
             token, cas = await self._look(new.key)
 
         value = {"token": new.token, "value": dict(new.value)}
-        while token == expected:
+        for _ in range(TRIES):
+            if token != expected:
+                return token == new.token  # written by a try of our own, whose answer was lost
+
             try:
                 cas = await self._keyspace.put(self._records, key_of("record", new.key), value, cas)
             except REFUSED:
@@ -216,7 +220,7 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
                 self._seen[new.key] = (new.token, cas)
                 return True
 
-        return token == new.token  # written by a try of our own, whose answer was lost
+        raise self._keyspace.busy()
 
     async def _look(self, key: str) -> tuple[str, int]:
         await self.read_record(key)
@@ -225,30 +229,18 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
     async def save_issue(self, issue: Issue) -> None:
         """Insert the issue, or replace the one of the same service and id."""
         self._require_open()
-        await self._list_issue(issue)
-        key = _issue_key(issue.service, issue.issue_id)
-        while True:
-            found = await self._keyspace.get(self._issues, key)
-            with suppress(*REFUSED):
-                cas = int(found.cas or 0) if found else 0
-                await self._keyspace.put(self._issues, key, issue.to_document(), cas)
-                return
 
-    async def _list_issue(self, issue: Issue) -> None:
-        """Write the id into the list of the service's issues, since nothing is found by a query."""
-        key = key_of("issues", issue.service)
-        while True:
-            found = await self._keyspace.get(self._issues, key)
-            ids = found.content_as[dict]["ids"] if found else []
+        def listed(document: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+            ids = document["ids"] if document else []
             if issue.issue_id in ids:
-                return
+                return None
 
-            value = {"service": issue.service, "ids": [*ids, issue.issue_id]}
-            with suppress(*REFUSED):
-                await self._keyspace.put(
-                    self._issues, key, value, int(found.cas or 0) if found else 0
-                )
-                return
+            return {"service": issue.service, "ids": [*ids, issue.issue_id]}
+
+        # Nothing is found by a query, so there is a list of them, which is written first.
+        await self._keyspace.update(self._issues, key_of("issues", issue.service), listed)
+        key = _issue_key(issue.service, issue.issue_id)
+        await self._keyspace.update(self._issues, key, lambda _: issue.to_document())
 
     async def issues(self, service: str) -> Sequence[Issue]:
         """Return the kept issues of a service, oldest first."""
@@ -279,4 +271,4 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
 
 
 def _issue_key(service: str, issue_id: str) -> str:
-    return f"{key_of('issue', service)}::{key_of('', issue_id)}"
+    return key_of("issue", json.dumps([service, issue_id], ensure_ascii=False))

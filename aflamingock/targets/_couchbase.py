@@ -165,9 +165,12 @@ class Keyspace:
             )
 
         bucket = self.cluster.bucket(self.bucket_name)
-        with anyio.fail_after(2 * PATIENCE, shield=True):
-            await bucket.on_connect()
 
+        async def connect() -> None:
+            with anyio.fail_after(2 * PATIENCE):
+                await bucket.on_connect()
+
+        await settled(connect)
         self._bucket = bucket
 
     def close(self) -> None:

@@ -62,6 +62,16 @@ async def test_entries_are_part_of_the_transaction_of_a_target(shared):
     assert await effects(target, "effect") == ["effect"]
 
 
+async def test_what_a_transaction_writes_is_durable(couchbase_server, shared):
+    target, store = shared
+    await store.append(ENTRIES[:1])
+    couchbase_server.forget()
+    await work(target, store, ENTRIES[1:])
+    staged = [call for call in couchbase_server.calls() if call.operation == STAGING]
+    assert len(staged) >= 5
+    assert all(call.is_durable for call in staged)
+
+
 async def test_a_taken_number_ends_the_transaction_of_a_target(shared):
     target, store = shared
     await store.append(ENTRIES[:2])
