@@ -27,7 +27,7 @@ from couchbase.exceptions import (
 )
 from couchbase.transcoder import JSONTranscoder
 
-from .._records import AuditEntry
+from .._records import AuditEntry, new_id
 from ..exceptions import AuditStoreError, SystemBusyError, UnknownOutcomeError
 from ..targets._couchbase import limit
 from ..targets._couchbase_transaction import TransactionContext, transact
@@ -163,10 +163,14 @@ class Log:
         collection = self._keyspace.collection(self._name)
         try:
             async with self._transaction() as context:
+                # The SDK tidies up after the dead only where it has staged something itself, and
+                # it does not come to that while the tail is held.
+                trifle = await context.insert(collection, key_of("staged", new_id()), {})
                 found = await context.get(collection, tail.key)
                 current = Tail.from_document(tail.service, found.content_as[dict])
                 new = current.with_entries(current.unwritten(part))
                 await context.replace(found, new.to_document())
+                await context.remove(trifle)
         except CouchbaseException as exc:
             raise SystemBusyError(
                 f"A transaction holds the end of the log in {self._keyspace}, and nothing was "

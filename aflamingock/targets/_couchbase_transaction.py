@@ -95,6 +95,13 @@ class _Undone(Exception):
     """Makes the SDK roll back."""
 
 
+def options_of(timeout: float) -> TransactionOptions:
+    """Return the SDK's options of a transaction."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of another option, which is not given
+        return TransactionOptions(timeout=timedelta(seconds=timeout), durability=DURABLE)
+
+
 def _take_note(task: Task[None]) -> None:
     if not task.cancelled():
         task.exception()  # else the event loop complains of one that nobody waits for any more
@@ -109,10 +116,7 @@ class _Transaction:
     """
 
     def __init__(self, cluster: AsyncCluster, *, timeout: float) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of another option, which is not given
-            options = TransactionOptions(timeout=timedelta(seconds=timeout), durability=DURABLE)
-
+        options = options_of(timeout)
         loop = get_running_loop()
         self._timeout = timeout
         self._begun: Future[AttemptContext] = loop.create_future()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 
 import anyio
@@ -14,9 +16,13 @@ from aflamingock import Flamingock, Named, change
 from aflamingock.exceptions import FlamingockError, SequenceConflictError, SystemBusyError
 from aflamingock.stores.couchbase import CouchbaseAuditStore
 from aflamingock.stores.memory import MemoryAuditStore
+from aflamingock.targets._couchbase_transaction import TransactionContext, options_of
 from aflamingock.testing._log import chain
+from aflamingock.testing._patience import insist
 from tests.servers.couchbase.fixtures import (
+    BUCKET,
     cluster,
+    connected,
     couchbase_server,
     couchbase_url,
     scope_name,
@@ -143,6 +149,28 @@ async def test_what_is_committed_is_seen_before_the_server_has_tidied_up(
     assert await numbers(store, after=1) == [2]
     with pytest.raises(SequenceConflictError):
         await store.append(chain(2, author="successor")[1:])
+
+
+async def test_a_transaction_that_was_left_behind_is_tidied_up(
+    couchbase_url, scope_name, cluster, store
+):
+    staged = anyio.Event()
+
+    async def die(native) -> None:
+        await store.append(chain(2, author="dead")[1:], session=TransactionContext(native))
+        staged.set()
+        await anyio.sleep_forever()
+
+    await store.append(ENTRIES[:1])
+    async with connected(couchbase_url, cleanup_window=timedelta(seconds=1)) as other:
+        task = asyncio.create_task(cluster.transactions.run(die, options_of(0.5)))
+        await staged.wait()
+        task.cancel()  # the SDK neither commits nor rolls back then, as if it had been killed
+        async with CouchbaseAuditStore(other, BUCKET, scope_name=scope_name) as successor:
+            assert await last_numbers(successor) == [1]
+            await insist(lambda: successor.append(ENTRIES[1:]))
+
+    assert [entry async for entry in store.entries("shop")] == ENTRIES
 
 
 async def test_another_transaction_with_the_same_number_is_busy(shared):

@@ -133,10 +133,16 @@ def couchbase_url(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[AsyncCluster]:
-    """Connect a cluster, without the SDK's threads that clean up after others."""
+async def connected(url: str, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
+    """
+    Connect a cluster.
+
+    :param cleanup: how the SDK tidies up the transactions of others; by default not at all
+    """
     address, *credentials = read_url(url)
-    config = TransactionConfig(cleanup_lost_attempts=False, cleanup_client_attempts=False)
+    config = TransactionConfig(
+        **(cleanup or {"cleanup_lost_attempts": False, "cleanup_client_attempts": False})
+    )
     options = ClusterOptions(PasswordAuthenticator(*credentials), transaction_config=config)
     cluster = await AsyncCluster.connect(address, options)
     try:
