@@ -20,6 +20,7 @@ from aflamingock.exceptions import (
 )
 from aflamingock.stores.couchbase import CouchbaseAuditStore
 from aflamingock.targets import _couchbase as plumbing
+from aflamingock.testing._log import chain
 from tests.servers import free_port
 from tests.servers.couchbase.fixtures import (
     ADMINISTRATOR,
@@ -140,6 +141,14 @@ async def test_writes_that_cannot_be_durable_are_told(couchbase_server, store):
         pytest.raises(AuditStoreError, match="refused: DurabilityImpossible.* too few nodes"),
     ):
         await store.append(ENTRIES)
+
+
+async def test_an_entry_that_is_too_large_is_refused(store):
+    with pytest.raises(AuditStoreError, match="refused: "):
+        await store.append(chain(1, error_trace="x" * 21_000_000))
+
+    await store.append(ENTRIES[:1])
+    assert await last_numbers(store) == [1]
 
 
 async def test_a_cancelled_operation_does_not_disturb_the_loop(couchbase_server, store):
