@@ -21,8 +21,12 @@ from ._couchbase import DURABLE, limit, settled
 if TYPE_CHECKING:
     from acouchbase.cluster import AsyncCluster
 
+    _Native = object  # of the SDK's class nothing is known to type checkers
+else:
+    _Native = AttemptContext  # so that a change that asks for the SDK's class gets ours
 
-class TransactionContext(AttemptContext):
+
+class TransactionContext(_Native):
     """
     The SDK's context of a transaction, which the code in it cannot end.
 

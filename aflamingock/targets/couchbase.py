@@ -50,7 +50,7 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
     :param collection_name: of the collection that is lent
     :param marker_repository_name: the collection of the markers; created when it is first needed
     :param transaction_timeout: how long a transaction may take, in seconds. What a process that
-        has died was writing is held for as long, and up to a minute more
+        has died was writing is held for as long, and up to two minutes more
     :raises ConfigurationError: if an argument is wrong
     """
 
