@@ -127,11 +127,11 @@ class _Transaction:
         self._over = Event()
         self._is_good = False
         # The SDK awaits the block, and the block is where it is: a scope cannot hold this task.
-        self._task = loop.create_task(self._run(cluster.transactions, options))
+        self._task = loop.create_task(self._run(cluster, options))
         self._task.add_done_callback(_take_note)
 
-    async def _run(self, transactions: Any, options: TransactionOptions) -> None:
-        await transactions.run(self._logic, options)
+    async def _run(self, cluster: Any, options: TransactionOptions) -> None:
+        await cluster.transactions.run(self._logic, options)
 
     async def _logic(self, native: AttemptContext) -> None:
         if self._begun.done():

@@ -26,7 +26,9 @@ from tests.servers.couchbase.fixtures import (
     ADMINISTRATOR,
     BUCKET,
     READER,
+    WRITER,
     cluster,
+    connected,
     couchbase_server,
     couchbase_url,
     impatient,
@@ -90,6 +92,33 @@ async def test_a_missing_right_is_told(couchbase_server, store, scope_name):
     async with CouchbaseAuditStore.from_url(url, BUCKET, scope_name=f"{scope_name}_2") as other:
         with pytest.raises(AuditStorePermissionError):
             await other.create()
+
+
+async def test_who_may_not_look_at_collections_takes_them_to_be_there(
+    couchbase_server, store, scope_name
+):
+    url = couchbase_server.url(*WRITER)
+    async with CouchbaseAuditStore.from_url(url, BUCKET, scope_name=scope_name) as other:
+        await other.append(ENTRIES)
+        assert await other.swap_record(None, FIRST)
+        with pytest.raises(AuditStorePermissionError):
+            await other.verify_schema()
+
+    assert await last_numbers(store) == [3, 2, 1]
+
+
+async def test_a_cluster_that_was_closed_is_told(couchbase_url, scope_name):
+    async with connected(couchbase_url) as cluster:
+        store = CouchbaseAuditStore(cluster, BUCKET, scope_name=scope_name)
+        await store.open()
+        await store.create()
+
+    with pytest.raises(AuditStoreConnectionError, match="RuntimeError"):
+        await last_numbers(store)
+
+    await store.aclose()
+    with pytest.raises(AuditStoreConnectionError, match="RuntimeError"):
+        await store.open()
 
 
 @pytest.mark.parametrize(

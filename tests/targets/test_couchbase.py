@@ -10,6 +10,7 @@ from couchbase.exceptions import (
     DocumentExistsException,
     DocumentNotFoundException,
 )
+from couchbase.transactions import TransactionGetMultiSpec
 
 from aflamingock import Flamingock, InjectionError, change
 from aflamingock.exceptions import (
@@ -92,6 +93,10 @@ async def test_a_context_does_what_that_of_the_sdk_does(target):
         assert await rows(target) == []
 
     assert await rows(target) == ["a", "c"]
+    async with target.transaction() as session:
+        both = await session.get_multi([TransactionGetMultiSpec(collection, key) for key in "ac"])
+
+    assert [both.content_as[dict](index) for index in range(2)] == [{"x": 1}, {}]
 
 
 async def test_an_error_that_breaks_nothing_may_be_handled(target):

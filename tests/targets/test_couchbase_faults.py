@@ -19,8 +19,11 @@ from aflamingock.exceptions import (
     UnknownOutcomeError,
 )
 from aflamingock.stores.memory import MemoryAuditStore
+from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from tests.servers.couchbase.fixtures import (
+    BUCKET,
     cluster,
+    connected,
     couchbase_server,
     couchbase_url,
     impatient,
@@ -185,3 +188,14 @@ async def test_a_server_that_does_not_answer_is_busy(couchbase_server, target, i
         pytest.raises(SystemBusyError),
     ):
         await target.claim_marker("k", "c")
+
+
+async def test_a_transaction_that_cannot_be_begun_is_told(couchbase_url, place):
+    async with connected(couchbase_url) as other:
+        closed = CouchbaseTargetSystem("db", other, BUCKET, **place)
+        await closed.open()
+
+    with pytest.raises(SystemBusyError, match="could not be begun, and nothing was done"):
+        await closed.transaction().__aenter__()
+
+    await closed.aclose()

@@ -93,7 +93,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
-        self.passwords = {"Administrator": "pass:w/rd@1", "reader": "reader"}
+        self.passwords = {"Administrator": "pass:w/rd@1", "reader": "reader", "writer": "writer"}
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str, bool]] = []
         self.data_port = 0
@@ -107,7 +107,10 @@ class Cluster:
         raise Refusal(Status.NO_ACCESS)
 
     def may_write(self, user: str | None) -> bool:
-        return user == "Administrator"
+        return user in ("Administrator", "writer")
+
+    def may_manage(self, user: str, *, look: bool) -> bool:
+        return user == "Administrator" or (look and user == "reader")
 
     def note(self, opcode: Opcode, key: str, *, durable: bool) -> Fault | None:
         """Count a request, and return what is to go wrong with it."""

@@ -32,7 +32,8 @@ from tests.servers import data_folder, free_port, guarded, once, wait_until
 OWN = "AFLAMINGOCK_TEST_COUCHBASE_URL"
 BUCKET = "test"
 ADMINISTRATOR = ("Administrator", "pass:w/rd@1")
-READER = ("reader", "reader")
+READER = ("reader", "reader")  # of everything
+WRITER = ("writer", "writer")  # of documents; may not look at collections
 
 _ROOT = str(Path(__file__).parents[3])
 _RUN = (

@@ -72,7 +72,7 @@ class ManagementConnection:
         self._cluster.calls.append((f"HTTP_{method}", target, False))
         try:
             user = self._user(headers)
-            if method != "GET" and not self._cluster.may_write(user):
+            if not self._cluster.may_manage(user, look=method == "GET"):
                 raise ManagementError(HTTPStatus.FORBIDDEN, "Forbidden. User needs permissions")
 
             return HTTPStatus.OK, self._manage(method, path, parse_qs(body))
