@@ -7,11 +7,13 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.servers import dynamodb, free_port, give_up, guarded, mongodb, postgresql
+from tests.servers.couchbase import fixtures as couchbase
 
 # What the examples need is taken over by assignment.
 mongodb_url, mongodb_name = mongodb.mongodb_url, mongodb.mongodb_name
@@ -38,6 +40,19 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 Settings = Mapping[str, str]
 
 
+def couchbase_settings(request: pytest.FixtureRequest) -> Settings:
+    stack = ExitStack()
+    request.addfinalizer(stack.close)
+    server = couchbase.CouchbaseServer(stack)  # of its own, as below
+    user, password = couchbase.ADMINISTRATOR
+    return {
+        "COUCHBASE_URL": f"couchbase://127.0.0.1:{server.port}",
+        "COUCHBASE_USER": user,
+        "COUCHBASE_PASSWORD": password,
+        "COUCHBASE_BUCKET": couchbase.BUCKET,
+    }
+
+
 def mongodb_settings(request: pytest.FixtureRequest) -> Settings:
     url: str = request.getfixturevalue("mongodb_url")
     return {"MONGODB_URL": url.replace("/?", f"/{request.getfixturevalue('mongodb_name')}?")}
@@ -60,6 +75,7 @@ def postgresql_settings(request: pytest.FixtureRequest) -> Settings:
 
 
 SETTINGS: Mapping[str, Callable[[pytest.FixtureRequest], Settings]] = {
+    "couchbase": couchbase_settings,
     "dynamodb": dynamodb_settings,
     "fastapi-mongodb": mongodb_settings,
     "postgresql": postgresql_settings,
@@ -67,6 +83,16 @@ SETTINGS: Mapping[str, Callable[[pytest.FixtureRequest], Settings]] = {
 
 # What each of them prints, in this order.
 PROOFS: Mapping[str, tuple[str, ...]] = {
+    "couchbase": (
+        "split-names: applied",
+        "grace {'given': 'Grace', 'family': 'Hopper'}",
+        "Nothing to do",
+        "grace {'given': 'Grace', 'family': 'Hopper'}",
+        "split-names: rolled back",
+        r"split-names\s+ROLLED_BACK",
+        "split-names: applied",
+        "grace {'given': 'Grace', 'family': 'Hopper'}",
+    ),
     "dynamodb": (
         "welcome-bonus: applied",
         r"ada +70\nbank +900\ngrace +80",

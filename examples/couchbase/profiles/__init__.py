@@ -1,0 +1,1 @@
+"""The profiles of users: a program on Couchbase that applies its changes, then works."""

@@ -1,0 +1,1 @@
+"""The changes of the profiles; the file names give the order."""
