@@ -211,6 +211,33 @@ class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
         :raises SystemBusyError: if it could not be begun; nothing was done
         """
 
+    async def announce(self) -> str | None:
+        """
+        Return the identity of a transaction to come; the audit log keeps it from the start.
+
+        Nothing is done in the system. Whatever is announced and never run ends with the target.
+
+        :return: to be given to :meth:`announced`; ``None`` where no process can leave a transaction
+            open behind it
+        """
+        return None
+
+    def announced(self, identity: str | None) -> AbstractAsyncContextManager[SessionT]:
+        """
+        Run a transaction as :meth:`transaction` does, under the identity that was announced.
+
+        :param identity: ``None`` if there is none
+        """
+        return self.transaction()
+
+    async def end_orphan(self, identity: str) -> None:
+        """
+        End the transaction of a process that is gone, which keeps locked what it has written.
+
+        :param identity: of a transaction that may have ended, or never have begun
+        :raises SystemBusyError: if it could not be ended just now
+        """
+
     @abstractmethod
     def objects(self, session: SessionT) -> Mapping[str, object]:
         """Return the objects of the offers, by their first names, bound to a transaction."""

@@ -41,6 +41,7 @@ class Attempt:
 
     :ivar method: ``execute`` or ``rollback``
     :ivar opened: the durable entry that the attempt began with; its id is the marker's key
+    :ivar identity: what its transaction was announced as, if it was
     :ivar closing: returns the entry to close with
     """
 
@@ -49,6 +50,7 @@ class Attempt:
     call: Caller
     method: str
     opened: AuditEntry
+    identity: str | None
     closing: Callable[[], AuditEntry]
 
     async def carry_out(self, following: Following) -> tuple[AuditEntry, ...]:
@@ -110,7 +112,7 @@ class Attempt:
 
     async def _begin(self, transaction: AsyncExitStack) -> Any:
         return await self.run.patience(
-            lambda: transaction.enter_async_context(self._target.transaction()),
+            lambda: transaction.enter_async_context(self._target.announced(self.identity)),
             check=self.run.lease.check_renewed,
         )
 
@@ -126,8 +128,8 @@ class Attempt:
 
     @property
     def _target(self) -> TransactionalTargetSystem[Any]:
-        target = self.run.targets[self.change.target_system]
-        assert isinstance(target, TransactionalTargetSystem)
+        target = self.run.transactional(self.change.target_system)
+        assert target is not None
         return target
 
     def _check(self) -> None:

@@ -93,10 +93,15 @@ class RunContext:
     listeners: Listeners
     transaction_mode: Literal["shared", "separate"]
 
+    def transactional(self, target_id: str | None) -> TransactionalTargetSystem[Any] | None:
+        """Return a target system, if there is such a one and it has transactions."""
+        target = self.targets.get(target_id)
+        return target if isinstance(target, TransactionalTargetSystem) else None
+
     def strategy(self, change: Change) -> TxStrategy:
         """Return how a change is tied together with its entry."""
-        target = self.targets[change.target_system]
-        if not change.transactional or not isinstance(target, TransactionalTargetSystem):
+        target = self.transactional(change.target_system)
+        if not change.transactional or target is None:
             return TxStrategy.NON_TX
 
         if self.transaction_mode == "shared" and self.store.shares(target):
@@ -113,7 +118,8 @@ class RunContext:
         :param method: which of the change's coroutines it is about
         :param values: further fields of the entry
         """
-        metadata = {**self.origin.metadata, **change.metadata, **values.pop("metadata", {})}
+        own = values.pop("metadata", {})  # first, because what is too much is left out
+        metadata = {**own, **self.origin.metadata, **change.metadata, **own}
         if change.tags:
             metadata["tags"] = list(change.tags)
 

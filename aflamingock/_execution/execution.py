@@ -37,7 +37,7 @@ class Execution(Work):
     """
 
     def opening(self) -> AuditEntry:
-        """Return the STARTED that has to be durable before :meth:`apply` goes on."""
+        """Return the STARTED that has to be durable before :meth:`apply`; announce it first."""
         return self._entry(AuditState.STARTED, "execute")
 
     async def apply(

@@ -33,6 +33,7 @@ class Reversal(Work):
         :raises RollbackFailedError: if the rollback raised
         """
         await self._begin()
+        await self.announce()
         (opened,) = await self._run.log.append(self._entry(AuditState.ROLLBACK_STARTED, "rollback"))
         self._run.lease.change_id = self._change.id
         self.status = ChangeStatus.IN_DOUBT

@@ -104,8 +104,8 @@ async def _record(
 
 
 def _target_of(run: RunContext, entry: AuditEntry) -> TransactionalTargetSystem[Any]:
-    target = run.targets.get(entry.target_system_id)
-    if not isinstance(target, TransactionalTargetSystem):
+    target = run.transactional(entry.target_system_id)
+    if target is None:
         raise ConfigurationError(
             f"Change {entry.change_id!r} was left unfinished on target system "
             f"{entry.target_system_id!r}, whose marker tells what became of it, but no such "

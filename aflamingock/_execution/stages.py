@@ -158,6 +158,11 @@ class StageRun:
             if action is Action.ROLL_BACK:
                 await execution.finish_rollback()
 
+            # the entry of the one that follows may be written before anything can be awaited
+            for coming in (execution, following):
+                if coming is not None:
+                    await coming.announce()
+
             written = await execution.apply(opened=opened, following=entries)
             self._checkpoint.leave(execution.change_id)
             return written

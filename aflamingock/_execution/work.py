@@ -19,6 +19,7 @@ from ..exceptions import AuditStoreError, LockError, SystemBusyError
 from .attempt import Attempt, Following
 from .call import Caller
 from .context import RunContext
+from .orphan import TRANSACTION
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Work:
         self.stage = stage
         self._attempt = attempt or (self._last.attempt if self._last else 0) + 1
         self._call = Caller(run, change, stage, attempt=self._attempt)
+        self._identity: str | None = None
         self._error: str | None = None
         self._duration = 0.0
 
@@ -71,6 +73,13 @@ class Work:
     def _strategy(self) -> TxStrategy:
         return self._run.strategy(self._change)
 
+    async def announce(self) -> None:
+        """Let the target system say, before the first entry, which transaction will be its."""
+        target = self._run.transactional(self._change.target_system)
+        is_unknown = self._identity is None and self._strategy is not TxStrategy.NON_TX
+        if target is not None and is_unknown:
+            self._identity = await target.announce()
+
     async def _begin(self) -> None:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._run.lease.check_renewed()
@@ -78,12 +87,14 @@ class Work:
     async def _carry_out(
         self, method: str, opened: AuditEntry, closing: AuditState, following: Following
     ) -> tuple[AuditEntry, ...]:
+        identity, self._identity = self._identity, None  # each transaction has its own
         attempt = Attempt(
             run=self._run,
             change=self._change,
             call=self._call,
             method=method,
             opened=opened,
+            identity=identity,
             closing=lambda: self._entry(closing, method),
         )
         return await attempt.carry_out(following)
@@ -113,6 +124,9 @@ class Work:
 
     def _entry(self, state: AuditState, method: str, **values: Any) -> AuditEntry:
         is_opening = state in (AuditState.STARTED, AuditState.ROLLBACK_STARTED)
+        if is_opening and self._identity is not None:
+            values["metadata"] = {TRANSACTION: self._identity}
+
         return self._run.entry(
             self._change,
             self.stage,

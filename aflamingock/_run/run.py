@@ -12,6 +12,7 @@ from .._audit.history import is_up_to_date
 from .._audit.log import AuditLog
 from .._events import Listeners, RunEnded, RunPlanned, RunStarted
 from .._execution.context import Origin, RunContext
+from .._execution.orphan import end_orphans
 from .._execution.stages import Checkpoint, StageRun, run_stages
 from .._host import boot_time
 from .._issues import open_issues
@@ -247,6 +248,7 @@ class Run:
         context = self.context(lease)
         plan = await self.plan(pipeline)
         self.check_history(plan)
+        await end_orphans(context)
         left = [*plan.pending, *plan.blocked]
         await self.listeners.emit(RunPlanned(**self.told(), pending=len(plan.pending)))
         checkpoint = Checkpoint(context, {planned.change.id for planned in left}, digest)

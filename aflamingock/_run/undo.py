@@ -8,6 +8,7 @@ from typing import Any
 
 from .._change import Change
 from .._execution.context import RunContext
+from .._execution.orphan import end_orphans
 from .._execution.reversal import Reversal
 from .._execution.settlement import settle
 from .._issues import open_issues
@@ -51,7 +52,9 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
         lease = await stack.enter_async_context(run.lock.hold(above=run.log.history.epoch))
         assert lease is not None
         context = run.context(lease)
-        for planned in _unsettled(await run.plan(pipeline)):
+        unsettled = _unsettled(await run.plan(pipeline))
+        await end_orphans(context)
+        for planned in unsettled:
             await settle(context, planned, _stage_of(pipeline, planned.change))
 
         _refuse_doubt(run, pipeline, selection)

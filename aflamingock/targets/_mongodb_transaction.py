@@ -58,27 +58,56 @@ class Transactions:
     def __init__(self, database: MongoDBDatabase, *, first: Any) -> None:
         self._database = database
         self._first = first
+        self._announced: dict[str, Any] = {}
         self.session_type = _session_type(database)
         self.are_bound = hasattr(self.session_type, "bind")
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Any]:
-        """Lend a session of its own; at the end, a transaction that is open is rolled back."""
-        session: Any = self._database.client.start_session()
-        if self._database.driver == "motor":
-            session = await session
+    async def announce(self) -> str:
+        """Return, in hexadecimal, the id of the session that a transaction to come will be on."""
+        session = await self._start()
+        identity = bytes(session.session_id["id"]).hex()
+        self._announced[identity] = session
+        return identity
 
+    async def aclose(self) -> None:
+        """End the sessions of transactions that were announced and not run."""
+        while self._announced:
+            await self._announced.popitem()[1].end_session()
+
+    async def _start(self) -> Any:
+        session: Any = self._database.client.start_session()
+        return await session if self._database.driver == "motor" else session
+
+    @asynccontextmanager
+    async def session(self, identity: str | None = None) -> AsyncIterator[Any]:
+        """
+        Lend a session; at the end, a transaction that is open is rolled back.
+
+        :param identity: which of the announced ones; one that nobody knows by default
+        """
+        session = self._announced.get(identity or "") or await self._start()
         try:
             yield session
         finally:
             with anyio.move_on_after(PATIENCE + 1, shield=True), pymongo.timeout(PATIENCE):
-                await session.end_session()
+                await self._end(session, identity)
+
+    async def _end(self, session: Any, identity: str | None) -> None:
+        if identity not in self._announced:
+            await session.end_session()
+        elif session.in_transaction:  # it could not be begun, and is tried again
+            await session.abort_transaction()
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[Any]:
-        """Run a transaction, which the code in the block cannot end."""
-        async with self.session() as session:
+    async def run(self, identity: str | None = None) -> AsyncIterator[Any]:
+        """
+        Run a transaction, which the code in the block cannot end.
+
+        :param identity: as it was announced, if it was
+        """
+        async with self.session(identity) as session:
             await self._begin(session)
+            self._announced.pop(identity or "", None)
             for name in _ENDS:
                 setattr(session, name, _refuse_to_end)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymongo
 from bson.binary import UUID_SUBTYPE, Binary
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
@@ -72,6 +72,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         self._is_open = True
+        stack.push_async_callback(self._transactions.aclose)
         stack.callback(self._disconnect)
 
     def _disconnect(self) -> None:
@@ -109,18 +110,28 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
                     "it wrote is rolled back. Commit it, or leave out transactional=False."
                 )
 
+    async def announce(self) -> str:
+        """Return the id of the session that a transaction to come will be run on."""
+        self._require_open()
+        return await self._transactions.announce()
+
+    def announced(self, identity: str | None) -> AbstractAsyncContextManager[Any]:
+        """Run a transaction on the session that was announced."""
+        return self.transaction(identity)
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
+    async def transaction(self, identity: str | None = None) -> AsyncIterator[Any]:
         """
         Run a transaction on a session of its own.
 
+        :param identity: of the session, if it was announced
         :raises ConfigurationError: if the server has no transactions
         :raises SystemBusyError: if it could not be begun, or was ended by the server; nothing was
             done
         :raises UnknownOutcomeError: if the commit may or may not have been done
         """
         await self.require_transactions()
-        async with self._transactions.run() as session:
+        async with self._transactions.run(identity) as session:
             yield session
 
     async def require_transactions(self) -> None:
@@ -213,21 +224,26 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
 
         return MarkerOutcome(found["outcome"]) if found else None
 
-    @staticmethod
-    def session_id(session: Any) -> str:
-        """Return the id under which the server knows a session, as hexadecimal digits."""
-        return bytes(session.session_id["id"]).hex()
-
-    async def kill_session(self, session_id: str) -> None:
+    async def end_orphan(self, identity: str) -> None:
         """
         End a session of a process that is gone, and so the transaction that it left open.
 
         Otherwise what it has written stays locked until the server ends it, after a minute.
 
-        :param session_id: as :meth:`session_id` gave it; one that has ended already is fine
+        :param identity: the id of the session; one that has ended already is fine
+        :raises SystemBusyError: if the server does not answer just now
         """
-        binary = Binary(bytes.fromhex(session_id), UUID_SUBTYPE)
-        await self._transactions.kill({"id": binary})
+        session_id = {"id": Binary(bytes.fromhex(identity), UUID_SUBTYPE)}
+        try:
+            await self._transactions.kill(session_id)
+        except PyMongoError as exc:
+            if not (exc.timeout or isinstance(exc, ConnectionFailure)):
+                raise
+
+            raise SystemBusyError(
+                f"A transaction that was left open on {self.database_name} could not be ended, "
+                "because the server does not answer."
+            ) from exc
 
     def __repr__(self) -> str:
         """Return the class, the id and the name of the database."""

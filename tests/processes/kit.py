@@ -93,10 +93,14 @@ RETRIED = ", recovery=Recovery.ALWAYS_RETRY"
 
 
 class Runner:
-    """A process of the service, and what it has said."""
+    """
+    A process of the service, and what it has said.
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        runner = str(Path(__file__).with_name("runner.py"))
+    :param script: which of the scripts in this folder it runs
+    """
+
+    def __init__(self, options: dict[str, Any], *, script: str = "runner.py") -> None:
+        runner = str(Path(__file__).with_name(script))
         self._process = subprocess.Popen(
             [sys.executable, runner, json.dumps(options)],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -162,9 +166,9 @@ class Runner:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
-    def end(self) -> int:
+    def end(self, *, within: float = PATIENCE) -> int:
         """Wait for its end, and return its exit code."""
-        code = self._process.wait(PATIENCE)
+        code = self._process.wait(within)
         self._listener.join(PATIENCE)
         return code
 

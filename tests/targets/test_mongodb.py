@@ -293,11 +293,19 @@ async def test_a_transaction_that_cannot_be_begun_is_busy(target, mongodb_url, i
     if plumbing.driver_of(target.client) == "pymongo":
         pytest.skip("PyMongo begins it with the first statement")
 
+    identity = await target.announce()
     with (
         failing(mongodb_url, "find", times=9999, closeConnection=True),
         pytest.raises(SystemBusyError, match="could not be begun, and nothing was done"),
     ):
-        await target.transaction().__aenter__()
+        await target.announced(identity).__aenter__()
+
+    # It is tried again on the same session, of which the log knows.
+    async with target.announced(identity) as session:
+        assert bytes(session.session_id["id"]).hex() == identity
+        await insert(target, session, 1)
+
+    assert await rows(target) == [1]
 
 
 async def test_a_claim_after_the_beginning_wins(target):
@@ -363,12 +371,72 @@ async def test_a_session_that_was_left_behind_can_be_ended(target, mongodb_url):
         with pytest.raises(PyMongoError, match="WriteConflict|Write conflict"):
             await change()
 
-        await target.kill_session(target.session_id(orphan))
-        await target.kill_session(target.session_id(orphan))
+        for _ in range(2):
+            await target.end_orphan(bytes(orphan.session_id["id"]).hex())
+
         await change()
         assert t.find_one() == {"_id": "seed", "x": 2}
         with suppress(PyMongoError):
             orphan.abort_transaction()
+
+
+async def test_a_transaction_runs_on_the_session_that_was_announced(target):
+    first, second = await target.announce(), await target.announce()
+    assert first != second
+    async with target.announced(second) as session:
+        assert bytes(session.session_id["id"]).hex() == second
+        await insert(target, session, 1)
+        await target.end_orphan(first)
+
+    async with target.announced(first) as session:
+        await insert(target, session, 2)
+        await target.end_orphan(second)
+
+    async def ended(identity: str) -> None:
+        async with target.announced(identity) as session:
+            await insert(target, session, 3)
+            await target.end_orphan(identity)
+
+    with pytest.raises(SystemBusyError, match="was rolled back"):
+        await ended(await target.announce())
+
+    async with target.announced(None) as session:
+        await insert(target, session, 4)
+
+    assert await rows(target) == [1, 2, 4]
+
+
+async def test_what_was_announced_and_not_run_ends_with_the_target(target):
+    sessions: list[Any] = []
+    start = target._transactions._start
+
+    async def noted() -> Any:
+        sessions.append(await start())
+        return sessions[-1]
+
+    target._transactions._start = noted
+    await target.announce()
+    async with target.announced(await target.announce()):
+        pass
+
+    assert [session.has_ended for session in sessions] == [False, True]
+    await target.aclose()
+    assert [session.has_ended for session in sessions] == [True, True]
+    await target.open()
+
+
+async def test_an_orphan_that_cannot_be_ended_just_now_is_busy(target, mongodb_url):
+    with (
+        failing(mongodb_url, "killSessions", times=9999, closeConnection=True),
+        pytest.raises(SystemBusyError, match="left open on"),
+    ):
+        await target.end_orphan("00" * 16)
+
+    with (
+        failing(mongodb_url, "killSessions", times=9999, errorCode=13),
+        pytest.raises(OperationFailure),
+    ):
+        await target.end_orphan("00" * 16)
 
 
 async def test_a_transaction_left_open_outside_is_rolled_back_and_told(target):
