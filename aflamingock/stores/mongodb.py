@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from anyio.to_thread import run_sync
 from bson.max_key import MaxKey
 from pymongo import AsyncMongoClient
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
@@ -18,7 +16,7 @@ from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError, SequenceConflictError, SystemBusyError
 from ..targets._mongodb import check_names, insert_new, require_transaction, stamped
 from ..targets.mongodb import MongoDBTargetSystem
-from ._mongodb import AuditDatabase, client_settings, refused_index
+from ._mongodb import AuditDatabase, client_settings, own_client, refused_index
 from ._mongodb_schema import Schema
 
 if TYPE_CHECKING:
@@ -108,9 +106,8 @@ class MongoDBAuditStore(AuditStore[Any]):
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         if self._url is not None:
-            # It reads certificates, and belongs to one event loop; once closed it stays so.
-            client: Any = await run_sync(partial(AsyncMongoClient, self._url))
-            stack.push_async_callback(client.close)
+            # It belongs to one event loop; once closed it stays so.
+            client = await stack.enter_async_context(own_client({"host": self._url}))
             self._use(client, self._database.name)
 
         self._is_open = True
@@ -275,7 +272,7 @@ class MongoDBAuditStore(AuditStore[Any]):
     @asynccontextmanager
     async def _side_channel(self, settings: Mapping[str, Any]) -> AsyncIterator[AuditStore[Any]]:
         log, lock, issues = self._names
-        async with AsyncMongoClient[Any](**settings) as client:
+        async with own_client(settings) as client:
             store = MongoDBAuditStore(
                 client,
                 self._database.name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import socket
 import time
 import warnings
@@ -53,12 +54,18 @@ class MongoDBServer:
     """
 
     def __init__(self, stack: ExitStack, *options: str) -> None:
-        folder, port = stack.enter_context(data_folder()), free_port()
-        command = [_binary(), "--dbpath", str(folder), "--port", str(port), *_OPTIONS, *options]
-        log = folder / "log"
-        process = stack.enter_context(guarded(command, log=log))
-        self.address = f"127.0.0.1:{port}"
-        wait_until(lambda: _listens(port), process, log=log)
+        folder, self._port = stack.enter_context(data_folder()), free_port()
+        where = ("--dbpath", str(folder), "--port", str(self._port))
+        self._command = [_binary(), *where, *_OPTIONS, *options]
+        self._log = folder / "log"
+        self._stack = stack
+        self.address = f"127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, also again, and wait until it listens."""
+        process = self._stack.enter_context(guarded(self._command, log=self._log))
+        wait_until(lambda: _listens(self._port), process, log=self._log)
 
     def url(self, user: str | None = None, password: str = "") -> str:
         """Return the URL of this server alone, for a user."""
@@ -69,13 +76,31 @@ class MongoDBServer:
         """Return a client for this server alone."""
         return MongoClient(self.url(*credentials))
 
-    def initiate(self) -> None:
-        """Make a replica set of this one node, and wait until it can be written."""
-        members = [{"_id": 0, "host": self.address}]
+    def initiate(self, *others: MongoDBServer) -> None:
+        """Make a replica set of this node and others, and wait until it can be written."""
+        nodes = (self, *others)
+        members = [{"_id": number, "host": node.address} for number, node in enumerate(nodes)]
+        settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+        told = {"_id": "rs0", "members": members, "settings": settings}
         with self.client() as client:
-            client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
-            while not client.admin.command("hello")["isWritablePrimary"]:
-                time.sleep(0.02)
+            client.admin.command("replSetInitiate", told)
+
+        while not any(node.is_primary() for node in nodes):
+            time.sleep(0.02)
+
+    def is_primary(self) -> bool:
+        """Say whether it can be written."""
+        with self.client() as client:
+            return bool(client.admin.command("hello")["isWritablePrimary"])
+
+    def kill(self) -> None:
+        """Kill it the hard way."""
+        with self.client() as client:
+            pid = client.admin.command("serverStatus")["pid"]
+
+        os.kill(pid, signal.SIGKILL)
+        while _listens(self._port):
+            time.sleep(0.02)
 
 
 def _listens(port: int) -> bool:
