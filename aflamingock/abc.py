@@ -242,6 +242,14 @@ class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
     def objects(self, session: SessionT) -> Mapping[str, object]:
         """Return the objects of the offers, by their first names, bound to a transaction."""
 
+    async def has_committed(self, session: SessionT) -> bool:
+        """
+        Say whether a part of an open transaction may stand already, whatever becomes of the rest.
+
+        Asked once, when the change has ended, in whatever way. It must not raise.
+        """
+        return False
+
     @abstractmethod
     async def insert_marker(self, session: SessionT, key: str, change_id: str) -> None:
         """

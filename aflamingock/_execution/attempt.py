@@ -14,13 +14,18 @@ from .._change import Change
 from .._records import AuditEntry
 from .._states import TxStrategy
 from ..abc import TransactionalTargetSystem
-from ..exceptions import UnknownOutcomeError
+from ..exceptions import FlamingockError, UnknownOutcomeError
 from .call import Caller
 from .context import RunContext
 
 logger = logging.getLogger(__name__)
 
 _COMMIT_WITHIN = 90.0
+_TORN = (
+    "The transaction was ended from within, as MySQL and MariaDB do at a statement like CREATE or "
+    "ALTER, also in a procedure: what was done before may stand. Give the change "
+    "transactional=False."
+)
 
 Following = Callable[[], Sequence[AuditEntry]]
 """What to append together with the closing entry: asked at that moment."""
@@ -31,7 +36,7 @@ def nothing() -> Sequence[AuditEntry]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Attempt:
     """
     One call of ``execute`` or ``rollback``, and the entry that says that it succeeded.
@@ -43,6 +48,7 @@ class Attempt:
     :ivar opened: the durable entry that the attempt began with; its id is the marker's key
     :ivar identity: what its transaction was announced as, if it was
     :ivar closing: returns the entry to close with
+    :ivar is_torn: whether a part of its transaction may have been committed on its way
     """
 
     run: RunContext
@@ -52,6 +58,7 @@ class Attempt:
     opened: AuditEntry
     identity: str | None
     closing: Callable[[], AuditEntry]
+    is_torn: bool = False
 
     async def carry_out(self, following: Following) -> tuple[AuditEntry, ...]:
         """
@@ -118,7 +125,14 @@ class Attempt:
 
     async def _call_within(self, session: Any) -> None:
         objects = self._target.objects(session)
-        await self.call(self.method, objects, guard_objects=False, check=self._check)
+        try:
+            await self.call(self.method, objects, guard_objects=False, check=self._check)
+        finally:
+            with anyio.CancelScope(shield=True):
+                self.is_torn = await self._target.has_committed(session)
+
+        if self.is_torn:
+            raise FlamingockError(_TORN)
 
     async def _remove_marker(self) -> None:
         try:

@@ -123,7 +123,7 @@ class RunContext:
         if change.tags:
             metadata["tags"] = list(change.tags)
 
-        strategy = self.strategy(change)
+        strategy = values.pop("tx_strategy", None) or self.strategy(change)
         return AuditEntry(
             service=self.origin.service,
             state=state,

@@ -46,6 +46,7 @@ class Work:
         self._attempt = attempt or (self._last.attempt if self._last else 0) + 1
         self._call = Caller(run, change, stage, attempt=self._attempt)
         self._identity: str | None = None
+        self._is_torn = False
         self._error: str | None = None
         self._duration = 0.0
 
@@ -97,7 +98,10 @@ class Work:
             identity=identity,
             closing=lambda: self._entry(closing, method),
         )
-        return await attempt.carry_out(following)
+        try:
+            return await attempt.carry_out(following)
+        finally:
+            self._is_torn = attempt.is_torn
 
     async def _rollback_failed(self, exc: Exception) -> None:
         self.status = ChangeStatus.ROLLBACK_FAILED
@@ -126,6 +130,10 @@ class Work:
         is_opening = state in (AuditState.STARTED, AuditState.ROLLBACK_STARTED)
         if is_opening and self._identity is not None:
             values["metadata"] = {TRANSACTION: self._identity}
+
+        if self._is_torn:
+            # the transaction promises nothing any more: only a person, or verify, can tell
+            values["tx_strategy"] = TxStrategy.NON_TX
 
         return self._run.entry(
             self._change,

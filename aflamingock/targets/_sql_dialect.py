@@ -31,6 +31,10 @@ _BUSY_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 
 LOST = {"57P01", "57P02", "57P05", 2006, 2013, 2055, 1927, 4031}
 IN_TRANSACTION_ONLY = {"25001"}
+NO_SAVEPOINT = 1305
+
+_SAVEPOINT = "flamingock_beginning"
+RELEASE = f"RELEASE SAVEPOINT {_SAVEPOINT}"
 
 # What a connection of ours is told first: that a lock is not waited for for long, and that what
 # is written is durable, and not cut.
@@ -62,6 +66,13 @@ _COMMITTING = re.compile(
     r"CREATE(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY\b)|DROP(?!\s+TEMPORARY\b)|ALTER|TRUNCATE|RENAME"
     r"|GRANT|REVOKE|ANALYZE|OPTIMIZE|REPAIR|CHECK|CACHE|FLUSH|RESET|IMPORT|INSTALL|UNINSTALL|LOCK|UNLOCK|LOAD\s+INDEX"
     r"|CHANGE|START|STOP|SET\s+PASSWORD|SET\s+(?:SESSION\s+|@@(?:session\.)?)?autocommit",
+    re.IGNORECASE,
+)
+
+# What surely commits nothing, on MySQL. Functions and triggers cannot.
+_PLAIN = re.compile(
+    r"SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|SAVEPOINT|RELEASE|ROLLBACK|SHOW|DESCRIBE|EXPLAIN"
+    r"|KILL|(?:CREATE|DROP)\s+TEMPORARY",
     re.IGNORECASE,
 )
 
@@ -118,7 +129,7 @@ def beginning(dialect: Dialect, idle_timeout: float) -> tuple[str, ...]:
         case "sqlite":
             return ("PRAGMA synchronous = FULL", "BEGIN IMMEDIATE")
         case _:
-            return ("START TRANSACTION",)
+            return ("START TRANSACTION", f"SAVEPOINT {_SAVEPOINT}")
 
 
 def ends_transaction(statement: str) -> str | None:
@@ -129,6 +140,11 @@ def ends_transaction(statement: str) -> str | None:
 def commits_implicitly(dialect: Dialect, statement: str) -> str | None:
     """Return the words of a statement that commits before it is run, as on MySQL all DDL does."""
     return _words(_COMMITTING, statement) if family(dialect) == "mysql" else None
+
+
+def is_plain(statement: str) -> bool:
+    """Say whether it is one statement that MySQL commits nothing for."""
+    return _words(_PLAIN, statement) is not None and ";" not in statement.rstrip("; \n")
 
 
 def _words(pattern: re.Pattern[str], statement: str) -> str | None:

@@ -6,15 +6,19 @@ from typing import Any
 
 import anyio
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..exceptions import FlamingockError
 from ._sql_dialect import (
+    NO_SAVEPOINT,
+    RELEASE,
     beginning,
+    code_of,
     commits_implicitly,
     ends_transaction,
     family,
+    is_plain,
     is_within_transaction,
     needs_no_transaction,
 )
@@ -80,6 +84,7 @@ class TransactionGuard:
         self._place = place
         self._is_armed = True
         self._has_failed = False
+        self._is_plain = True
         event.listen(self._sync, "commit", self._refuse)
         event.listen(self._sync, "rollback", self._refuse)
         event.listen(self._sync, "before_cursor_execute", self._before)
@@ -88,6 +93,33 @@ class TransactionGuard:
     def release(self) -> None:
         """Let the transaction be ended."""
         self._is_armed = False
+
+    async def may_have_committed(self) -> bool:
+        """
+        Say whether something in the transaction may stand, though it was not committed here.
+
+        Only MySQL and MariaDB commit by themselves. A savepoint from the beginning tells whether
+        the transaction is still the same; where it is not, it was the error of a plain statement
+        that has ended it, by rolling it back, or it may have been committed.
+        """
+        if family(self._sync.dialect) != "mysql":
+            return False
+
+        self.release()
+        with anyio.move_on_after(CLOSING_TIME, shield=True):
+            try:
+                await self._connection.exec_driver_sql(RELEASE)
+            except DBAPIError as exc:
+                if code_of(exc) == NO_SAVEPOINT:
+                    return not (self._is_plain and self._has_failed)
+            except (SQLAlchemyError, OSError):
+                pass  # the connection is lost: nobody can be asked
+            else:
+                return False
+            finally:
+                self._is_armed = True
+
+        return not self._is_plain
 
     async def require(self) -> None:
         """
@@ -129,6 +161,7 @@ class TransactionGuard:
         if not is_within_transaction(self._sync):
             raise ended_error(self._place)
 
+        self._is_plain = self._is_plain and is_plain(statement)
         self._has_failed = True
 
     def _after(self, _: Connection, __: object, statement: str, *___: object) -> None:

@@ -78,6 +78,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         self._owns_engine = False
         self._is_open = False
         self._markers = SQLMarkers(engine, marker_repository_name, schema)
+        self._guards: dict[AsyncConnection, TransactionGuard] = {}
 
     @classmethod
     def from_url(
@@ -148,7 +149,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
             with self._telling_busy():
                 await begin(connection, idle_timeout=self._idle_timeout)
 
-            guard = TransactionGuard(connection, self._place)
+            guard = self._guards[connection] = TransactionGuard(connection, self._place)
             try:
                 yield connection
                 with anyio.move_on_after(CLOSING_TIME, shield=True):
@@ -162,6 +163,11 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
                 raise
             finally:
                 guard.release()
+                del self._guards[connection]
+
+    async def has_committed(self, session: AsyncConnection) -> bool:
+        """Say whether MySQL or MariaDB may have committed a part of the transaction by itself."""
+        return await self._guards[session].may_have_committed()
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[AsyncConnection]:

@@ -146,7 +146,7 @@ async def run_twice(loss: Loss, service: Service) -> tuple[RunStatus | None, Run
         try:
             first: RunStatus | None = (await flamingock.run()).status
         except FlamingockError as exc:
-            first = exc.report and exc.report.status
+            first = exc.report.status if exc.report else None
 
     return first, (await flamingock.run()).status
 
