@@ -214,7 +214,7 @@ class Run:
 
         async with AsyncExitStack() as stack:
             await self.open_targets(stack)
-            await check_transactions(plan, self.settings)
+            await check_transactions((one.change for one in plan.pending), self.settings)
             if self.log.history.sequence == 0:
                 await self.patience(self.settings.audit_store.create)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+import anyio
 import anyio.to_thread
 
+from .._change import Change
 from .._pipeline import Pipeline
 from .._plan.plan import Plan
-from ..abc import TransactionalTargetSystem
+from ..abc import TargetSystem, TransactionalTargetSystem
 from ..exceptions import ConfigurationError, DriftError, OutOfOrderError, PendingChangesError
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_ASKED_WITHIN = 5.0
 _LISTED = 10
 
 
@@ -61,24 +65,48 @@ def history_warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
     )
 
 
-async def check_transactions(plan: Plan, settings: Settings) -> None:
+async def check_transactions(changes: Iterable[Change], settings: Settings) -> None:
     """
-    Ask the target systems that pending changes use in transactions whether they have any.
+    Ask the target systems that changes use in transactions whether they have any.
 
-    :raises ConfigurationError: if one has none
+    :param changes: what is about to be carried out; the target systems are open
+    :raises ConfigurationError: that names every change whose target system has none
     """
-    pending = [planned.change for planned in plan.pending]
-    for id in dict.fromkeys(change.target_system for change in pending if change.transactional):
-        target = settings.targets[id]
-        if not isinstance(target, TransactionalTargetSystem):
-            continue
+    by_target: dict[str | None, list[Change]] = {}
+    for change in changes:
+        if change.transactional:
+            by_target.setdefault(change.target_system, []).append(change)
 
+    faults: list[ConfigurationError] = []
+    for id, concerned in by_target.items():
+        if fault := await _lack_of_transactions(settings.targets[id]):
+            faults.extend(_fault(change, fault) for change in concerned)
+
+    if faults:
+        raise ConfigurationError.joining(faults)
+
+
+async def _lack_of_transactions(target: TargetSystem) -> ConfigurationError | None:
+    if not isinstance(target, TransactionalTargetSystem):
+        return None
+
+    with anyio.move_on_after(_ASKED_WITHIN):
         try:
             await target.require_transactions()
-        except ConfigurationError:
-            raise
+        except ConfigurationError as exc:
+            return exc
         except Exception as exc:  # of the driver: its change will meet it too, and record it
             logger.info("Whether %r has transactions is not known: %s", target, exc)
+
+    return None
+
+
+def _fault(change: Change, lack: ConfigurationError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Change {change.id!r} is to run in a transaction. {lack}",
+        file=change.file,
+        line=change.line,
+    )
 
 
 def check_nothing_pending(plan: Plan) -> None:

@@ -26,7 +26,7 @@ from ..exceptions import (
     UnknownOutcomeError,
 )
 from .run import Run
-from .survey import load
+from .survey import check_transactions, load
 
 _TRIES = 5
 
@@ -59,6 +59,7 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
 
         _refuse_doubt(run, pipeline, selection)
         chosen = _choose(run, pipeline, selection)
+        await check_transactions(chosen, run.settings)
         last = run.log.history.last
         undone = [
             (
