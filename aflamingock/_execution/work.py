@@ -120,6 +120,9 @@ class Work:
 
     def _is_ours(self, exc: Exception) -> bool:
         """Say whether it is not the change that failed; what the log says stands then."""
+        if isinstance(exc, SystemBusyError) and self._strategy is not TxStrategy.NON_TX:
+            return False  # it has ended the transaction, and so the attempt: nothing was done
+
         ours = (AuditStoreError, LockError, SystemBusyError)
         return isinstance(exc, ours) and exc is not self._call.raised
 

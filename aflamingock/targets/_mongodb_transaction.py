@@ -230,7 +230,14 @@ def _refuse_to_end(*_: object, **__: object) -> NoReturn:
 
 def _add_hint(exc: Exception) -> None:
     """Explain an error of MongoDB that comes from the transaction around the change."""
-    if error_code(exc) in _REFUSED_WITHIN:
+    cause: BaseException | None = exc
+    while cause is not None and not error_code(cause):
+        cause = cause.__cause__
+
+    if cause is None:
+        return
+
+    if error_code(cause) in _REFUSED_WITHIN:
         exc.add_note(_NOT_ALLOWED)
-    elif error_code(exc) in _ENDED_BY_SERVER:
+    elif error_code(cause) in _ENDED_BY_SERVER:
         exc.add_note(_ENDED)
