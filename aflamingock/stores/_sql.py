@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 from sqlalchemy import Connection, Executable, MetaData, Row, inspect
@@ -40,6 +40,8 @@ _CONNECTING_TIME = 10.0
 _ANSWERING_TIME = 15.0
 _CREATION_TIME = 60.0
 _CLOSING_TIME = 5.0
+
+T = TypeVar("T")
 
 Part = CreateTable | CreateIndex
 Rows = Sequence[Mapping[str, object]]
@@ -93,8 +95,7 @@ class SQLDatabase:
         """Return what a query finds: nothing where the table is missing."""
         with self._explained():
             try:
-                async with self._connected() as connection:
-                    return (await connection.execute(statement)).all()
+                return (await self._read(lambda one: one.execute(statement))).all()
             except DBAPIError as exc:
                 if is_missing_table(exc):
                     return ()
@@ -125,8 +126,7 @@ class SQLDatabase:
     async def missing(self, metadata: MetaData) -> Sequence[Part]:
         """Return the tables and indexes that are not there, in the order to create them."""
         with self._explained():
-            async with self._connected() as connection:
-                return await connection.run_sync(_missing, metadata)
+            return await self._read(lambda one: one.run_sync(_missing, metadata))
 
     def command(self, part: Part) -> str:
         """Return the statement that creates a part."""
@@ -163,6 +163,18 @@ class SQLDatabase:
     def place(self) -> str:
         """Where the database is, without user and password."""
         return place_of(self.engine)
+
+    async def _read(self, reading: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        try:
+            async with self._connected() as connection:
+                return await reading(connection)
+        except (DBAPIError, ConnectionError) as exc:
+            if not is_lost(exc):
+                raise
+
+        # What has stood idle since the server was restarted is dead, and the pool knows it now.
+        async with self._connected() as connection:
+            return await reading(connection)
 
     @asynccontextmanager
     async def _connected(self, within: float | None = None) -> AsyncIterator[AsyncConnection]:

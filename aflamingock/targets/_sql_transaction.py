@@ -18,6 +18,7 @@ from ._sql_dialect import (
     commits_implicitly,
     ends_transaction,
     family,
+    is_lost,
     is_plain,
     is_within_transaction,
     needs_no_transaction,
@@ -195,6 +196,16 @@ def add_hint(exc: BaseException) -> None:
     """Explain an error of the server that comes from the transaction around the change."""
     if needs_no_transaction(exc):
         exc.add_note(_HINT)
+
+
+def is_dead(connection: AsyncConnection, exc: BaseException) -> bool:
+    """Say whether an error, of SQLAlchemy or of the driver, tells that the connection has ended."""
+    dialect = connection.dialect
+    assert dialect.dbapi is not None
+    if isinstance(exc, dialect.dbapi.Error):
+        return dialect.is_disconnect(exc, None, None)
+
+    return isinstance(exc, DBAPIError | ConnectionError) and is_lost(exc)
 
 
 async def give_back(connection: AsyncConnection) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Self
 
 import anyio
@@ -33,8 +34,13 @@ from ._sql_transaction import (
     ended_error,
     give_back,
     has_transaction,
+    is_dead,
     sync_of,
 )
+
+Prepare = Callable[[AsyncConnection], Awaitable[None]]
+
+_MOST_DEAD = 100
 
 
 class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
@@ -128,8 +134,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
 
         :raises FlamingockError: if a transaction was begun and not ended; it is rolled back
         """
-        async with self._lend() as connection:
-            await commit_everything(connection)
+        async with self._lend(_prepare) as connection:
             yield self.objects(connection)
             if is_within_transaction(sync_of(connection)):
                 raise FlamingockError(
@@ -145,10 +150,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         :raises SystemBusyError: if it could not be begun; nothing was done
         :raises UnknownOutcomeError: if the answer to the commit was lost
         """
-        async with self._lend() as connection:
-            with self._telling_busy():
-                await begin(connection, idle_timeout=self._idle_timeout)
-
+        async with self._lend(partial(begin, idle_timeout=self._idle_timeout)) as connection:
             guard = self._guards[connection] = TransactionGuard(connection, self._place)
             try:
                 yield connection
@@ -170,15 +172,33 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         return await self._guards[session].may_have_committed()
 
     @asynccontextmanager
-    async def _lend(self) -> AsyncIterator[AsyncConnection]:
+    async def _lend(self, prepare: Prepare) -> AsyncIterator[AsyncConnection]:
         self._require_open()
         with self._telling_busy():
-            connection = await self.engine.connect()
+            connection = await self._prepared(prepare)
 
         try:
             yield connection
         finally:
             await give_back(connection)
+
+    async def _prepared(self, prepare: Prepare) -> AsyncConnection:
+        for _ in range(_MOST_DEAD):
+            connection = await self.engine.connect()
+            try:
+                await prepare(connection)
+            except BaseException as exc:
+                if not is_dead(connection, exc):
+                    await give_back(connection)
+                    raise
+
+                # It had stood idle in the pool since the server was restarted.
+                await connection.invalidate()
+                await connection.close()
+            else:
+                return connection
+
+        raise SystemBusyError(f"{self._place} ends every connection at once. Try again.")
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -197,11 +217,16 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
             raise
 
     @contextmanager
-    def _telling_busy(self) -> Iterator[None]:
+    def _telling_busy(self, *, lost: bool = False) -> Iterator[None]:
+        """
+        Tell what is safe to do again.
+
+        :param lost: whether that is so when the connection is lost, too
+        """
         try:
             yield
         except DBAPIError as exc:
-            if not is_busy(exc):
+            if not (is_busy(exc) or (lost and is_lost(exc))):
                 raise
 
             raise SystemBusyError(
@@ -244,7 +269,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         :raises SystemBusyError: if the transaction that it belongs to is still open
         """
         self._require_open()
-        with self._telling_busy():
+        with self._telling_busy(lost=True):
             return await self._markers.claim(key, change_id)
 
     async def remove_marker(self, key: str) -> None:
@@ -254,9 +279,14 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         :raises SystemBusyError: if somebody else's transaction holds it
         """
         self._require_open()
-        with self._telling_busy():
+        with self._telling_busy(lost=True):
             await self._markers.remove(key)
 
     def __repr__(self) -> str:
         """Return the class, the id and the place."""
         return f"{type(self).__name__}({self.id!r}, {self._place!r})"
+
+
+async def _prepare(connection: AsyncConnection) -> None:
+    await commit_everything(connection)
+    await connection.exec_driver_sql("SELECT 1")
