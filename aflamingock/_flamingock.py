@@ -254,7 +254,7 @@ class Flamingock(Resource):
             return await supervised(lambda: undo(run, dry_run=dry_run, **selection))
 
     async def health(self) -> dict[str, str]:
-        """Say whether the audit store answers, within five seconds; never raises."""
+        """Say within five seconds whether the audit store answers, and count retries; never raises."""
         try:
             with anyio.fail_after(_HEALTH_WITHIN):
                 async with self:
@@ -266,7 +266,7 @@ class Flamingock(Resource):
                 "error": f"{type(exc).__name__}: {exc}",
             }
 
-        return {"status": "up", "audit-store": "Available"}
+        return {"status": "up", "audit-store": "Available", **self._settings.retries.told()}
 
     async def _plan_now(self, run: Run) -> Plan:
         return await run.plan(await load(self._settings))

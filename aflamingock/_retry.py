@@ -27,6 +27,17 @@ _QUIET_TRIES = 3
 _TELL_EVERY = 10.0
 
 
+class Retries:
+    """Counts, for as long as a Flamingock lives, how often something had to be tried again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def told(self) -> dict[str, str]:
+        """Return what health tells of them: nothing as long as there were none."""
+        return {"retries": str(self.count)} if self.count else {}
+
+
 class Patience:
     """
     Tries an operation again as long as it surely did nothing.
@@ -38,6 +49,7 @@ class Patience:
     :param limit: seconds to go on for while the system is busy
     :param policy: how long to pause
     :param holder: whom to name while waiting, if known
+    :param retries: where to count
     :param clock: seconds that never step back
     """
 
@@ -47,6 +59,7 @@ class Patience:
         limit: float,
         policy: RetryPolicy | None = None,
         holder: Lease | None = None,
+        retries: Retries | None = None,
         clock: Callable[[], float] = boot_time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         draw: Callable[[], float] = random.random,
@@ -54,6 +67,7 @@ class Patience:
         self.holder = holder
         self._limit = limit
         self._policy = policy or RetryPolicy()
+        self._retries = retries or Retries()
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
@@ -95,6 +109,7 @@ class Patience:
                 failure = exc
                 logger.warning("The audit store is out of reach, it is tried again: %s", exc)
 
+            self._retries.count += 1
             await self._sleep(self._policy.pause(tries) * self._draw())
 
     def _who(self) -> str:

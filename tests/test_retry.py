@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from aflamingock._records import Lease
-from aflamingock._retry import Patience
+from aflamingock._retry import Patience, Retries
 from aflamingock.exceptions import AuditStoreConnectionError, LockTimeoutError, SystemBusyError
 
 
@@ -59,6 +59,17 @@ async def test_what_is_not_busy_is_done_at_once(time):
     assert await _patience(time, limit=0.0)(operation) == "done"
     assert operation.tries == 1
     assert time.pauses == []
+
+
+async def test_what_is_tried_again_is_counted(time):
+    retries = Retries()
+    assert retries.told() == {}
+
+    patience = Patience(limit=60.0, retries=retries, clock=time.clock, sleep=time.sleep)
+    operation = Busy(time, until=50.03)
+    await patience(operation)
+
+    assert retries.told() == {"retries": str(operation.tries - 1)}
 
 
 async def test_pauses_double_up_to_a_second(time):

@@ -19,7 +19,7 @@ from .._host import boot_time, describe_process, host_name, is_gone
 from .._lease import HeldLease, LeaseStatus, is_dead
 from .._options import LockOptions
 from .._records import Lease, new_id
-from .._retry import Patience
+from .._retry import Patience, Retries
 from ..abc import AuditStore
 from ..exceptions import LockTimeoutError, UnknownOutcomeError
 from .heartbeat import Heartbeat, HeartbeatHost, in_thread
@@ -47,6 +47,7 @@ class Lock:
         service: str,
         owner: str,
         listeners: Listeners | None = None,
+        retries: Retries | None = None,
         _clock: Callable[[], float] = boot_time,
         _sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         _draw: Callable[[], float] = random.random,
@@ -61,7 +62,9 @@ class Lock:
         self._sleep = _sleep
         self._draw = _draw
         self._host = _host
-        self._patience = Patience(limit=options.timeout, clock=_clock, sleep=_sleep, draw=_draw)
+        self._patience = Patience(
+            limit=options.timeout, retries=retries, clock=_clock, sleep=_sleep, draw=_draw
+        )
         self.predecessor: Lease | None = None
 
     @asynccontextmanager

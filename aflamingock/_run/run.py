@@ -57,7 +57,9 @@ class Run:
             metadata=settings.metadata,
         )
         self.execution_id = self.origin.execution_id
-        self.patience = Patience(limit=settings.lock.timeout, policy=settings.audit.retry)
+        self.patience = Patience(
+            limit=settings.lock.timeout, policy=settings.audit.retry, retries=settings.retries
+        )
         self.log = AuditLog(
             settings.audit_store,
             service=settings.service,
@@ -72,6 +74,7 @@ class Run:
             service=settings.service,
             owner=self.execution_id,
             listeners=listeners,
+            retries=settings.retries,
         )
         self._started_at = datetime.now(UTC)
         self._started = boot_time()

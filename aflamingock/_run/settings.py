@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args
 
@@ -12,6 +12,7 @@ from .._change import is_texts
 from .._injection.injection import Injector
 from .._options import AuditOptions, LockOptions, OnHistory
 from .._pipeline import Location, Stage
+from .._retry import Retries
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError
 
@@ -45,6 +46,7 @@ class Settings:
     on_drift: OnHistory
     on_out_of_order: OnHistory
     transaction_mode: TransactionMode
+    retries: Retries = field(default_factory=Retries)
 
     def of_digest(self) -> dict[str, object]:
         """Return what, beside the files, decides whether something is pending."""
