@@ -254,7 +254,7 @@ class Flamingock(Resource):
             return await supervised(lambda: undo(run, dry_run=dry_run, **selection))
 
     async def health(self) -> dict[str, str]:
-        """Say within five seconds whether the audit store answers, and count retries; never raises."""
+        """Say within five seconds whether the audit store answers; count retries; never raise."""
         try:
             with anyio.fail_after(_HEALTH_WITHIN):
                 async with self:
