@@ -162,6 +162,19 @@ _ENUMS: dict[str, type[StrEnum]] = {
 _BOOLEANS = {"transaction_flag", "rollback_available", "system_change"}
 
 
+def _column_type(value: object) -> type[str] | type[int] | type[bool]:
+    return next((kind for kind in (bool, int) if isinstance(value, kind)), str)
+
+
+ENTRY_COLUMNS: Mapping[str, type[str] | type[int] | type[bool]] = {
+    name: _column_type(value)
+    for name, value in AuditEntry(service="", state=AuditState.STARTED, execution_id="")
+    .to_document()
+    .items()
+}
+"""The names and types of what :meth:`AuditEntry.to_document` returns."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """
@@ -285,3 +298,6 @@ _ISSUE_READERS: dict[str, Any] = {
     "created_at": datetime.fromisoformat,
     "resolved_at": datetime.fromisoformat,
 }
+
+ISSUE_COLUMNS: tuple[str, ...] = tuple(_camel(f.name) for f in fields(Issue))
+"""The names of what :meth:`Issue.to_document` returns, all of them texts."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pymongo import IndexModel
 from pymongo.errors import OperationFailure
 
-from ..exceptions import AuditStoreError, AuditStoreIndexError
+from ..exceptions import AuditStoreIndexError
 from ..targets._mongodb import error_code
 from ._mongodb import AuditDatabase, RefusalError
 
@@ -50,19 +50,6 @@ class Schema:
                 for keys in lacking
             ),
         ]
-
-    async def require(self) -> None:
-        """
-        Make sure that nothing is missing.
-
-        :raises AuditStoreError: if something is
-        """
-        if commands := await self.missing():
-            listed = "\n".join(commands)
-            raise AuditStoreError(
-                f"The audit store {self._database.name!r} is not complete, and auto_create is off. "
-                f"Create what is missing:\n{listed}"
-            )
 
     async def create(self) -> None:
         """

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
 import anyio
-from sqlalchemy import Connection, Executable, MetaData, Row, inspect
+from sqlalchemy import Executable, MetaData, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -35,13 +35,13 @@ from ..targets._sql_dialect import (
     is_missing_table,
     reason_of,
 )
+from ._sql_schema import Part, command, find_missing, stranger
 
 _CONNECTING_TIME = 10.0
 _ANSWERING_TIME = 15.0
 _CREATION_TIME = 60.0
 _CLOSING_TIME = 5.0
 
-Part = CreateTable | CreateIndex
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -123,14 +123,18 @@ class SQLDatabase:
                 return (await connection.execute(statement, rows)).rowcount
 
     async def missing(self, metadata: MetaData) -> Sequence[Part]:
-        """Return the tables and indexes that are not there, in the order to create them."""
+        """
+        Return the tables and indexes that are not there, in the order to create them.
+
+        :raises AuditStoreIndexError: if something else stands in the place of one
+        """
         with self._explained():
             async with self._connected() as connection:
-                return await connection.run_sync(_missing, metadata)
+                return await connection.run_sync(find_missing, metadata, self.place)
 
     def command(self, part: Part) -> str:
         """Return the statement that creates a part."""
-        return " ".join(str(part.compile(dialect=self.engine.dialect)).split()) + ";"
+        return command(part, self.engine.dialect, self.place)
 
     async def create(self, part: Part) -> None:
         """
@@ -148,7 +152,7 @@ class SQLDatabase:
         except (DBAPIError, FlamingockError) as exc:
             cause = exc if isinstance(exc, DBAPIError) else exc.__cause__
             if cause is not None and is_existing(cause):
-                return
+                return await self._require(part, cause)
 
             if isinstance(part, CreateIndex):
                 raise AuditStoreIndexError(
@@ -158,6 +162,14 @@ class SQLDatabase:
                 ) from cause
 
             raise
+
+    async def _require(self, part: Part, exc: BaseException) -> None:
+        # Its name is taken: by the same, which somebody else has just created, or not.
+        table = part.element if isinstance(part, CreateTable) else part.element.table
+        assert table is not None
+        missing = await self.missing(table.metadata)
+        if part.element.name in {other.element.name for other in missing}:
+            raise stranger(part, self.engine.dialect, self.place) from exc
 
     @property
     def place(self) -> str:
@@ -240,20 +252,3 @@ class SQLDatabase:
         return AuditStoreConnectionError(
             f"Unable to connect to audit store: {self.place} {reason}."
         )
-
-
-def _missing(connection: Connection, metadata: MetaData) -> Sequence[Part]:
-    inspector = inspect(connection)
-    parts: list[Part] = []
-    for table in metadata.sorted_tables:
-        present: set[str | None] = set()
-        if inspector.has_table(table.name, schema=table.schema):
-            indexes = inspector.get_indexes(table.name, schema=table.schema)
-            present = {index["name"] for index in indexes}
-        else:
-            parts.append(CreateTable(table))
-
-        wanted = sorted(table.indexes, key=lambda index: str(index.name))
-        parts += [CreateIndex(index) for index in wanted if index.name not in present]
-
-    return parts

@@ -324,7 +324,7 @@ async def test_what_is_missing_is_named_where_nothing_may_be_created(
 ):
     async with MongoDBAuditStore(client, mongodb_name, auto_create=False) as store:
         for call in (store.create(), store.swap_record(None, FIRST)):
-            with pytest.raises(AuditStoreError, match=r"auto_create is off.*\n.*createCollection"):
+            with pytest.raises(AuditStoreError, match=r"auto_create=False.*\n.*createCollection"):
                 await call
 
         with MongoClient[dict[str, Any]](mongodb_url) as other:

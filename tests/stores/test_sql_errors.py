@@ -164,6 +164,39 @@ async def test_an_index_that_cannot_be_created_is_told_with_its_statement(
     assert isinstance(error.value.__cause__, DBAPIError)
 
 
+async def test_a_table_or_index_of_another_shape_is_told(url):
+    types = "service VARCHAR(9), sequence INTEGER"
+    async with SQLAuditStore.from_url(url) as store:
+        preparer = store.engine.dialect.identifier_preparer
+        log, index = (
+            preparer.quote(n) for n in ("flamingockAuditLog", "flamingockAuditLog_change")
+        )
+        on_log = f" ON {log}" if url.get_backend_name() == "mysql" else ""
+        for shape in (f"CREATE TABLE {log} ({types})", f"CREATE VIEW {log} AS SELECT 1 AS service"):
+            await query(url, shape)
+            for call in (store.create, store.verify_schema):
+                with pytest.raises(
+                    AuditStoreIndexError, match='Failed to create.*table "flam(.|\\n)*CREATE TABLE'
+                ):
+                    await call()
+
+            await query(url, f"DROP {shape.split()[1]} {log}")
+
+        await store.create()
+        await query(url, f"DROP INDEX {index}{on_log}")
+        await query(url, f"CREATE INDEX {index} ON {log} (epoch)")
+        with pytest.raises(AuditStoreIndexError, match='index "flamingockAuditLog_change" in .*'):
+            await store.create()
+
+
+async def test_an_index_whose_name_is_taken_elsewhere_is_told(postgresql_url):
+    await query(postgresql_url, "CREATE TABLE other (id INTEGER)")
+    await query(postgresql_url, 'CREATE INDEX "flamingockAuditLog_change" ON other (id)')
+    async with SQLAuditStore.from_url(postgresql_url) as store:
+        with pytest.raises(AuditStoreIndexError, match=r'index "flamingockAuditLog_change" in .*'):
+            await store.create()
+
+
 async def test_a_missing_schema_is_told(postgresql_url):
     async with SQLAuditStore.from_url(postgresql_url, schema="missing") as store:
         assert await last_numbers(store) == []
