@@ -52,11 +52,13 @@ class Answer:
     :ivar document: its JSON values
     :ivar parts: the same for people: tables, and texts of a line or more
     :ivar warnings: sentences for the error stream
+    :ivar code: the exit code
     """
 
     document: Mapping[str, Any]
     parts: Sequence[Table | str]
     warnings: Sequence[str] = ()
+    code: int = 0
 
 
 def printable(text: str) -> str:

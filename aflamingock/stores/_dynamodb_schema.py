@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
+    BotoCoreError,
+)
+
 from ..exceptions import AuditStoreError, AuditStoreIndexError, ConfigurationError
 from ..targets._dynamodb_place import Place, check_names
 from ..targets._dynamodb_table import Table
@@ -119,5 +123,9 @@ def session_at(url: str) -> tuple[Any, str | None, str | None]:
 
     import aioboto3  # type: ignore[import-untyped]  # takes 0.5 s; it has no types
 
-    session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    try:
+        session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    except BotoCoreError as exc:
+        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {exc}.") from exc
+
     return session, parts.hostname, settings.get("endpoint_url")
