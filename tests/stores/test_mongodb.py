@@ -112,9 +112,9 @@ def impatient(monkeypatch):
 
 
 def side_channel(store) -> AbstractAsyncContextManager[AuditStore[Any]]:
-    channel = store.open_side_channel()
+    channel: AbstractAsyncContextManager[AuditStore[Any]] | None = store.open_side_channel()
     assert channel is not None
-    return channel  # type: ignore[no-any-return]
+    return channel
 
 
 async def effects(target) -> int:
@@ -586,7 +586,7 @@ def test_a_client_of_another_kind_is_refused():
         MongoClient[dict[str, Any]]("mongodb://localhost", connect=False) as client,
         pytest.raises(ConfigurationError, match="Give an AsyncMongoClient"),
     ):
-        MongoDBAuditStore(client, "x")  # type: ignore[arg-type]
+        MongoDBAuditStore(client, "x")  # type: ignore[arg-type]  # a wrong argument is the test
 
 
 async def test_a_client_of_a_class_of_ones_own_is_fine(mongodb_url, mongodb_name, excused):
