@@ -27,6 +27,7 @@ from ..targets._sql import (
 from ..targets._sql_dialect import ServerMilliseconds
 from ..targets._sql_transaction import ended_error, has_transaction
 from ..targets.sql import SQLTargetSystem
+from ._refusal import refuse_network_file_system
 from ._sql import MissingTableError, SQLDatabase
 from ._sql_schema import Part
 from ._sql_table import entry_table, grants, issue_table, record_table
@@ -129,10 +130,14 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
         :raises AuditStoreConnectionError: if the server cannot be reached
         :raises AuditStorePermissionError: if the user may not create tables
         :raises AuditStoreIndexError: if an index cannot be created, or something else has its name
-        :raises AuditStoreError: if something is missing that may not be created
+        :raises AuditStoreError: if something is missing that may not be created, or if a SQLite
+            file lies on a network file system
         """
         if not self.auto_create:
             return await self.require_schema()
+
+        if self.single_host:
+            await refuse_network_file_system(place_of(self.engine))
 
         for database, part in await self._missing():
             await database.create(part)

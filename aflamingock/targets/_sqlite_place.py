@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from anyio.to_thread import run_sync
+
+logger = logging.getLogger(__name__)
 
 PERMISSIONS = (
     "The user of the process has to write the file of the database and those beside it, whose "
@@ -26,6 +29,18 @@ async def network_file_system(path: str) -> str | None:
     SQLite's locks cannot be relied on there: see https://www.sqlite.org/faq.html#q5.
     """
     return await run_sync(_network_file_system, path)
+
+
+async def warn_of_network_file_system(path: str) -> None:
+    """Log a warning if a target's file, which is its user's own, is on such a file system."""
+    if kind := await network_file_system(path):
+        logger.warning(
+            "%s lies on a network file system (%s), where SQLite cannot lock files reliably: "
+            "transactions of other hosts may damage it. Use a local disk, or a database server.",
+            path,
+            kind,
+            extra={"action": "network-file-system"},
+        )
 
 
 def _network_file_system(path: str, mounts: str = "/proc/mounts") -> str | None:
