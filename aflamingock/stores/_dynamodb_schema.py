@@ -11,9 +11,10 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore ha
     BotoCoreError,
 )
 
-from ..exceptions import AuditStoreError, AuditStoreIndexError, ConfigurationError
+from ..exceptions import AuditStoreError, ConfigurationError
 from ..targets._dynamodb_place import Place, check_names
 from ..targets._dynamodb_table import Table
+from ._refusal import misfit
 
 _CAPACITY = 5
 _SETTINGS = {"endpoint_url", "profile_name"}
@@ -71,11 +72,7 @@ def check_description(table: Table, description: Mapping[str, Any], place: Place
     :raises AuditStoreError: if it is replicated
     """
     if not table.fits(description):
-        raise AuditStoreIndexError(
-            f"Failed to create audit store indexes: the table {table.name} is there already, with "
-            f"keys other than {', '.join(table.keys)}. Give another name of the repository or "
-            f"another table_prefix. By hand, the table is created by:\n{table.command(place)}"
-        )
+        raise misfit(f'table "{table.name}"', str(place), table.command(place))
 
     if description.get("Replicas"):
         raise AuditStoreError(

@@ -14,9 +14,9 @@ def misfit(what: str, place: str, command: str) -> AuditStoreIndexError:
     :param command: creates the right one
     """
     return AuditStoreIndexError(
-        f"Failed to create audit store indexes: the {what} in {place} is there already, with other "
-        "columns or keys. Give the repository another name, or move what is there out of the way. "
-        f"The right one is created by:\n{command}"
+        f"Failed to create audit store indexes: the {what} in {place} is there already, and is "
+        "another one: its kind, columns or keys differ. Give the repository another name, or move "
+        f"what is there out of the way. The right one is created by:\n{command}"
     )
 
 

@@ -245,7 +245,7 @@ class SQLDatabase:
         elif code in MISSING_DATABASE:
             reason = "has no such database. Verify its name, or create it"
         elif self.engine.dialect.name == "sqlite":
-            reason = "cannot be opened. Verify the path, its folder, and that it is a database"
+            reason = "cannot be opened. Verify the path, the rights, and that it is a database"
         else:
             reason = "does not answer. Verify host and port, and that the server is running"
 

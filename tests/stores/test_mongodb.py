@@ -351,6 +351,20 @@ async def test_an_index_in_the_way_is_told(client, mongodb_url, mongodb_name):
     assert isinstance(error.value.__cause__, PyMongoError)
 
 
+@pytest.mark.parametrize("name", ["flamingockAuditLog", "flamingockLock", "flamingockIssues"])
+async def test_a_view_in_the_place_of_a_collection_is_told(client, mongodb_url, mongodb_name, name):
+    with MongoClient[dict[str, Any]](mongodb_url) as other:
+        other[mongodb_name].create_collection(name, viewOn="somewhere", pipeline=[])
+
+    async with MongoDBAuditStore(client, mongodb_name) as store:
+        for call in (store.create, store.verify_schema):
+            with pytest.raises(AuditStoreIndexError, match="Failed to create") as error:
+                await call()
+
+            assert f'the collection "{name}" in database' in str(error.value)
+            assert str(error.value).endswith(f'createCollection("{name}")')
+
+
 CALLS = (
     lambda store: store.create(),
     lambda store: store.last("shop", 1),

@@ -147,17 +147,20 @@ async def test_the_rights_that_are_told_are_enough_and_no_more(url, role):
                 await query(url.set(username=role, password=role), statement)
 
 
-async def test_an_index_that_cannot_be_created_is_told_with_its_statement(
-    postgresql_url, postgresql_role
-):
-    role = postgresql_role
-    async with SQLAuditStore.from_url(postgresql_url) as store:
+async def test_an_index_that_cannot_be_created_is_told_with_its_statement(url, role):
+    async with SQLAuditStore.from_url(url) as store:
         await store.create()
-        await query(postgresql_url, 'DROP INDEX "flamingockIssues_status"')
+        quote = store.engine.dialect.identifier_preparer.quote
+        index, table = quote("flamingockIssues_status"), quote("flamingockIssues")
+        is_mysql = url.get_backend_name() == "mysql"
+        await query(url, f"DROP INDEX {index}" + (f" ON {table}" if is_mysql else ""))
+        if is_mysql:
+            await query(url, f"GRANT SELECT ON {url.database}.* TO {role}")
 
-    async with SQLAuditStore.from_url(postgresql_url.set(username=role, password=role)) as store:
+    async with SQLAuditStore.from_url(url.set(username=role, password=role)) as store:
         with pytest.raises(
-            AuditStoreIndexError, match='Failed to create audit store indexes.*CREATE INDEX "flam'
+            AuditStoreIndexError,
+            match=f"Failed to create audit store indexes.*CREATE INDEX {index}",
         ) as error:
             await store.create()
 
