@@ -21,9 +21,9 @@ from ._output import Answer, cell
 from ._report import entry_table, issue_table
 
 store = typer.Typer()
-audit = typer.Typer(help="Read the audit log, and answer what is in doubt.")
-issue = typer.Typer(help="The changes that need a person.")
-lock = typer.Typer(help="The right to work, and who has it.")
+audit = typer.Typer(help="Read the audit log, and answer what is in doubt.", no_args_is_help=True)
+issue = typer.Typer(help="The changes that need a person.", no_args_is_help=True)
+lock = typer.Typer(help="The right to work, and who has it.", no_args_is_help=True)
 
 Change = Annotated[str, typer.Option("-c", "--change", metavar="ID", help="The id of the change.")]
 Reason = Annotated[
@@ -69,7 +69,7 @@ async def list_entries(
 
     return Answer(
         document={"service": flamingock.service, "entries": [_document(entry) for entry in found]},
-        parts=[entry_table(found, extended=extended)],
+        parts=[entry_table(found, service=flamingock.service, extended=extended)],
     )
 
 

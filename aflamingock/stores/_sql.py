@@ -185,7 +185,8 @@ class SQLDatabase:
             if is_busy(exc):
                 raise
 
-            raise self._unreachable(exc) from exc
+            # a user without any right on a database is refused when he connects to it
+            raise (self._denied if code_of(exc) in DENIED else self._unreachable)(exc) from exc
 
         try:
             with anyio.fail_after(within or _ANSWERING_TIME):
@@ -227,16 +228,19 @@ class SQLDatabase:
             )
 
         if code_of(exc) in DENIED:
-            return AuditStorePermissionError(
-                f"Insufficient permissions to create collections/tables: {self.place} says: "
-                f"{reason_of(exc)}. The user needs the right to create tables there once, and "
-                f"then:\n{self._permissions()}"
-            )
+            return self._denied(exc)
 
         if code_of(exc) in ("SQLITE_CANTOPEN", "SQLITE_NOTADB"):
             return self._unreachable(exc)
 
         return AuditStoreError(f"The audit store {self.place} refused: {reason_of(exc)}.")
+
+    def _denied(self, exc: BaseException) -> AuditStorePermissionError:
+        return AuditStorePermissionError(
+            f"Insufficient permissions to create collections/tables: {self.place} says: "
+            f"{reason_of(exc)}. The user needs the right to create tables there once, and then:\n"
+            f"{self._permissions()}"
+        )
 
     def _unreachable(self, exc: BaseException) -> AuditStoreConnectionError:
         code = code_of(exc)

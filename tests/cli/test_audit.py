@@ -93,7 +93,7 @@ def test_an_empty_log_says_so(project: Project) -> None:
     outcome = project.call("audit", "list", options=ONLY_STORE)
 
     assert outcome.code == 0
-    assert outcome.out == "The audit log has no such entry.\n"
+    assert outcome.out == "The audit log of the service 'default' has no such entry.\n"
     assert not (project.folder / "audit.db").exists()
 
 

@@ -379,7 +379,7 @@ async def test_an_unreachable_server_is_told(connect, impatient, call):
     async with store:
         with pytest.raises(
             AuditStoreConnectionError,
-            match="Unable to connect to audit store: .*'audit'.* Verify",
+            match=r"Unable to connect to audit store: .*'audit' \(127\.0\.0\.1:\d+\).* Verify",
         ) as error:
             await call(store)
 
@@ -402,6 +402,12 @@ async def test_a_wrong_password_is_told(connect, guarded_mongodb, call):
             await call(store)
 
     assert "wr" not in str(error.value)
+
+
+async def test_a_client_without_a_user_is_told(connect, guarded_mongodb):
+    async with MongoDBAuditStore(connect(guarded_mongodb.url()), "audit") as store:
+        with pytest.raises(AuditStoreConnectionError, match="asks for a user and a password"):
+            await store.last("shop", 1)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))

@@ -112,11 +112,15 @@ async def test_a_file_that_is_no_database_is_told(tmp_path):
                 await call
 
 
-async def test_a_user_without_rights_is_told_which(url, role):
+@pytest.mark.parametrize("may_connect", [True, False])
+async def test_a_user_without_rights_is_told_which(url, role, may_connect):
     theirs = url.set(username=role, password=role)
     if url.get_backend_name() == "mysql":
         # without any right on it, the database itself is refused
-        await query(url, f"GRANT SHOW VIEW ON {url.database}.* TO {role}")
+        if may_connect:
+            await query(url, f"GRANT SHOW VIEW ON {url.database}.* TO {role}")
+    elif not may_connect:
+        await query(url, f"REVOKE CONNECT ON DATABASE {url.database} FROM PUBLIC")
 
     async with SQLAuditStore.from_url(theirs) as store:
         with pytest.raises(AuditStorePermissionError) as error:
