@@ -161,16 +161,10 @@ _ENUMS: dict[str, type[StrEnum]] = {
 }
 _BOOLEANS = {"transaction_flag", "rollback_available", "system_change"}
 
+_ENTRY = AuditEntry(service="", state=AuditState.STARTED, execution_id="").to_document()
 
-def _column_type(value: object) -> type[str] | type[int] | type[bool]:
-    return next((kind for kind in (bool, int) if isinstance(value, kind)), str)
-
-
-ENTRY_COLUMNS: Mapping[str, type[str] | type[int] | type[bool]] = {
-    name: _column_type(value)
-    for name, value in AuditEntry(service="", state=AuditState.STARTED, execution_id="")
-    .to_document()
-    .items()
+ENTRY_COLUMNS: Mapping[str, type[str | int | bool]] = {
+    name: type(value) if isinstance(value, int) else str for name, value in _ENTRY.items()
 }
 """The names and types of what :meth:`AuditEntry.to_document` returns."""
 
