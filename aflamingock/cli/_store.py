@@ -16,7 +16,7 @@ SQLITE = re.compile(r"(?P<head>sqlite(?:\+aiosqlite)?:///)(?P<path>.+)", re.DOTA
 Make = Callable[[str], AuditStore[Any]]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://")
-_DATABASE = re.compile(r"[^/]*//[^/]+/(?P<database>[^/?#@]+)(?:[?#]|$)")
+_PLACE = re.compile(r"(?P<server>[^/]*//[^/?#]+)/(?P<name>[^/?#@]+)(?P<options>[?#].*)?", re.DOTALL)
 
 
 def _sqlite(url: str) -> AuditStore[Any]:
@@ -41,14 +41,8 @@ def _sql(url: str) -> AuditStore[Any]:
 def _mongodb(url: str) -> AuditStore[Any]:
     from ..stores.mongodb import MongoDBAuditStore
 
-    found = _DATABASE.match(url)
-    if found is None:
-        raise ConfigurationError(
-            "--store: name the database at the end of the URL, as in mongodb://host:27017/shop; "
-            "in the user and the password write odd characters as %XX."
-        )
-
-    return MongoDBAuditStore.from_url(url, unquote(found["database"]))
+    _, name, _ = _place(url, "the database", "mongodb://host:27017/shop")
+    return MongoDBAuditStore.from_url(url, name)
 
 
 def _dynamodb(url: str) -> AuditStore[Any]:
@@ -58,10 +52,22 @@ def _dynamodb(url: str) -> AuditStore[Any]:
 
 
 def _couchbase(url: str) -> AuditStore[Any]:
-    store: AuditStore[Any] = import_module(
-        "aflamingock.stores.couchbase"
-    ).CouchbaseAuditStore.from_url(url)
+    module = import_module("aflamingock.stores.couchbase")
+    server, name, options = _place(url, "the bucket", "couchbase://user:password@host/shop")
+    store: AuditStore[Any] = module.CouchbaseAuditStore.from_url(server + options, name)
     return store
+
+
+def _place(url: str, what: str, example: str) -> tuple[str, str, str]:
+    """Return what stands before the name at the end of a URL, the name, and what follows it."""
+    found = _PLACE.fullmatch(url)
+    if found is None:
+        raise ConfigurationError(
+            f"--store: name {what} at the end of the URL, as in {example}; in the user and the "
+            "password write odd characters as %XX."
+        )
+
+    return found["server"], unquote(found["name"]), found["options"] or ""
 
 
 _POSTGRESQL = "'aflamingock[sql]' asyncpg"
@@ -129,5 +135,5 @@ def _missing_driver(scheme: str, packages: str, exc: ImportError) -> Configurati
 def _known() -> str:
     return (
         "Give sqlite:///path, postgresql://, mysql://, mariadb:// or mongodb:// with "
-        "user:password@host/database, dynamodb://region or couchbase://host/bucket."
+        "user:password@host/database, dynamodb://region or couchbase://user:password@host/bucket."
     )
