@@ -206,7 +206,7 @@ async def try_connection(
 
     told = "The audit store can be read." if seconds is None else "It can be read and written."
     return Answer(
-        document={"audit-store": "Available", "writeSeconds": seconds},
+        document={"audit-store": "Available", "writeSeconds": seconds, "warnings": warnings},
         parts=[told],
         warnings=warnings,
     )
