@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
@@ -52,10 +51,10 @@ def _dynamodb(url: str) -> AuditStore[Any]:
 
 
 def _couchbase(url: str) -> AuditStore[Any]:
-    module = import_module("aflamingock.stores.couchbase")
+    from ..stores.couchbase import CouchbaseAuditStore
+
     server, name, options = _place(url, "the bucket", "couchbase://user:password@host/shop")
-    store: AuditStore[Any] = module.CouchbaseAuditStore.from_url(server + options, name)
-    return store
+    return CouchbaseAuditStore.from_url(server + options, name)
 
 
 def _place(url: str, what: str, example: str) -> tuple[str, str, str]:
