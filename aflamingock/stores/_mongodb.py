@@ -89,19 +89,8 @@ class AuditDatabase(MongoDBDatabase):
                 "authSource."
             )
 
-        if code == _UNAUTHORIZED and "requires authentication" in str(exc):
-            return AuditStoreConnectionError(
-                f"Unable to connect to audit store: the server of the MongoDB database "
-                f"{self.name!r} asks for a user and a password, and the client gave none."
-            )
-
         if code == _UNAUTHORIZED:
-            return AuditStorePermissionError(
-                "Insufficient permissions to create collections/tables: the user of the audit "
-                f"store lacks a right in the MongoDB database {self.name!r}. Let an administrator "
-                "create the role that permissions() returns and 'aflamingock audit permissions' "
-                "prints, and grant it to the user."
-            )
+            return self._unauthorized(exc)
 
         if not _is_passing(exc):
             return RefusalError(f"The audit store {self.name!r} refused: {_kind(exc)}.")
@@ -115,6 +104,20 @@ class AuditDatabase(MongoDBDatabase):
         return UnknownOutcomeError(
             f"The answer of the audit store {self.name!r} to a write was lost ({_kind(exc)}): it "
             "may or may not have been done."
+        )
+
+    def _unauthorized(self, exc: Exception) -> AuditStoreError:
+        if "requires authentication" in str(exc):
+            return AuditStoreConnectionError(
+                f"Unable to connect to audit store: the server of the MongoDB database "
+                f"{self.name!r} asks for a user and a password, and the client gave none."
+            )
+
+        return AuditStorePermissionError(
+            "Insufficient permissions to create collections/tables: the user of the audit "
+            f"store lacks a right in the MongoDB database {self.name!r}. Let an administrator "
+            "create the role that permissions() returns and 'aflamingock audit permissions' "
+            "prints, and grant it to the user."
         )
 
     def _addresses(self) -> str:
