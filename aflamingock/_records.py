@@ -161,6 +161,13 @@ _ENUMS: dict[str, type[StrEnum]] = {
 }
 _BOOLEANS = {"transaction_flag", "rollback_available", "system_change"}
 
+_ENTRY = AuditEntry(service="", state=AuditState.STARTED, execution_id="").to_document()
+
+ENTRY_COLUMNS: Mapping[str, type[str | int | bool]] = {
+    name: type(value) if isinstance(value, int) else str for name, value in _ENTRY.items()
+}
+"""The names and types of what :meth:`AuditEntry.to_document` returns."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -285,3 +292,6 @@ _ISSUE_READERS: dict[str, Any] = {
     "created_at": datetime.fromisoformat,
     "resolved_at": datetime.fromisoformat,
 }
+
+ISSUE_COLUMNS: tuple[str, ...] = tuple(_camel(f.name) for f in fields(Issue))
+"""The names of what :meth:`Issue.to_document` returns, all of them texts."""

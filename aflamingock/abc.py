@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from ._records import AuditEntry, Issue, Record
 from ._resource import Resource as Resource
 from ._states import MarkerOutcome
+from .exceptions import AuditStoreError
 
 SessionT = TypeVar("SessionT")
 
@@ -42,18 +43,51 @@ class AuditStore(Resource, Generic[SessionT]):
         store cannot write outside of it
     :ivar single_host: all who use the store run on one host, so that a holder of the lease whose
         process is gone can be told from one that is slow
+    :ivar auto_create: whether the store may create what is missing; if not, it only makes sure
+        that nothing is
     """
 
     exclusive_transactions: bool = False
     single_host: bool = False
+    auto_create: bool = True
 
     @abstractmethod
     async def create(self) -> None:
         """
         Create the tables, collections and indexes that are missing.
 
-        Idempotent, and safe when many instances do it at once.
+        Idempotent, and safe when many instances do it at once. Where *auto_create* is off, it is
+        :meth:`require_schema` and no more.
+
+        :raises AuditStorePermissionError: if the user may not create one
+        :raises AuditStoreIndexError: if something else stands in the place of one
         """
+
+    @abstractmethod
+    async def verify_schema(self) -> list[str]:
+        """
+        Return the commands that create what is missing, for a person to run; none if nothing is.
+
+        Writes nothing.
+
+        :raises AuditStoreIndexError: if something else stands in the place of one
+        """
+
+    async def require_schema(self) -> None:
+        """
+        Make sure that nothing is missing; writes nothing.
+
+        :raises AuditStoreError: if something is, with the commands that create it
+        """
+        if commands := "\n".join(await self.verify_schema()):
+            raise AuditStoreError(
+                f"{self!r} is not complete, and auto_create=False forbids to create what is "
+                f"missing. Run this, or let an administrator do so:\n{commands}"
+            )
+
+    @abstractmethod
+    def permissions(self) -> str:
+        """Return the least rights that the store needs, for an administrator; never connects."""
 
     @abstractmethod
     async def last(self, service: str, count: int) -> Sequence[AuditEntry]:

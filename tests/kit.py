@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio.lowlevel
+import pytest
 
-from aflamingock import AuditEntry, AuditState, Lease, change
+from aflamingock import AuditEntry, AuditState, ChangeFailedError, Lease, change, run_changes
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 
@@ -195,3 +196,11 @@ def rows(path: Path, statement: str) -> list[Any]:
             return connection.execute(statement).fetchall()
         except sqlite3.OperationalError:
             return []
+
+
+async def failure(changes: list[type], **settings: Any) -> ChangeFailedError:
+    """Run changes one of which fails, and return how."""
+    with pytest.raises(ChangeFailedError) as caught:
+        await run_changes(changes, **settings)
+
+    return caught.value

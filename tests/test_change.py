@@ -63,7 +63,7 @@ def test_a_declaration_is_not_inherited():
 
 def test_only_classes_and_functions_are_asked_for_a_declaration():
     class Proxy:
-        @property  # type: ignore[misc]
+        @property  # type: ignore[misc]  # a class may be a property, as in proxies
         def __class__(self):
             raise RuntimeError("not bound")
 
@@ -71,7 +71,7 @@ def test_only_classes_and_functions_are_asked_for_a_declaration():
             raise RuntimeError("not bound")
 
     assert declaration_of(Proxy()) is None
-    assert declaration_of(change(id="a", author="b")(lambda: None))  # type: ignore[type-var]
+    assert declaration_of(change(id="a", author="b")(lambda: None))  # type: ignore[type-var]  # a wrong one
 
 
 def test_a_change_is_built_from_a_declaration():

@@ -158,4 +158,4 @@ def test_an_event_of_the_store_says_how_many_entries():
 
 def test_an_event_cannot_be_changed():
     with pytest.raises(AttributeError):
-        _APPLIED.duration = 1.0  # type: ignore[misc]
+        _APPLIED.duration = 1.0  # type: ignore[misc]  # that it is frozen is the test

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -141,7 +142,11 @@ def _fake_proc(folder: Path, stats: dict[int, str]) -> Path:
 class TestHiddenProcesses:
     """A system may hide the processes of other users (``hidepid`` of proc(5))."""
 
-    _DESCRIBED = {"boot": "this-boot", "namespace": "pid:[4026531836]", "started": "1"}  # noqa: RUF012
+    _DESCRIBED: ClassVar = {
+        "boot": "this-boot",
+        "namespace": "pid:[4026531836]",
+        "started": "1",
+    }
 
     @pytest.fixture
     def proc(self, monkeypatch, tmp_path) -> Path:

@@ -345,7 +345,7 @@ class TestErrors:
 
         class Worse(Exception):
             @property
-            def __traceback__(self) -> None:  # type: ignore[override]
+            def __traceback__(self) -> None:  # type: ignore[override]  # as hostile as can be
                 raise RuntimeError("no traceback for you")
 
         assert error_trace(Worse("x")) == "Worse: x"

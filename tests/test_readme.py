@@ -110,6 +110,48 @@ async def test_the_asgi_application_of_the_readme_serves(project: Path) -> None:
         assert (await get(app, "/readyz", state=dict(server.state)))[0] == 200
 
 
+def failing_change(project: Path, number: int) -> None:
+    """Write a change that fails while there is a file ``broken``, and then needs a person."""
+    text = (
+        "from pathlib import Path\nfrom aflamingock import change\n\n\n"
+        f'@change(id="c{number}", author="tests")\nclass Change:\n'
+        "    def execute(self):\n        assert not Path('broken').exists()\n\n"
+        "    def rollback(self):\n        assert not Path('broken').exists()\n"
+    )
+    (project / "changes" / f"_000{number}__c.py").write_text(text, "utf-8")
+
+
+def test_the_commands_of_the_guide_for_operators_do_what_it_says(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "changes").mkdir()
+    failing_change(project, 1)
+    (project / "pyproject.toml").write_text('[tool.aflamingock]\nchanges = "changes"\n', "utf-8")
+    lines = [
+        line
+        for code, _ in blocks(ROOT / "docs" / "operations.md", "sh")
+        for line in code.splitlines()
+    ]
+    for line in lines:
+        if line.startswith("export "):
+            monkeypatch.setenv(*line.removeprefix("export ").split("="))
+            assert main(["audit", "verify-schema"]) == 3
+            assert main(["apply"]) == 0
+        elif line.startswith("aflamingock audit fix"):
+            number = len(list((project / "changes").glob("*.py"))) + 1
+            failing_change(project, number)
+            (project / "broken").touch()
+            assert main(["apply"]) == 1
+            (project / "broken").unlink()
+            assert main(shlex.split(line.replace("CHANGE", f"c{number}"))[1:]) == 0
+            assert main(["apply"]) == 0
+        else:
+            assert main(shlex.split(line)[1:]) == 0, line
+
+    assert capsys.readouterr().out.count("ROLLED_BACK") >= 3
+    assert main(["validate"]) == 0
+
+
 @pytest.mark.parametrize("session", ["quickstart", "tests"])
 def test_the_readme_has_the_commands_that_set_everything_up(session: str) -> None:
     lines = [line for code, _ in blocks(ROOT / "README.md", "sh") for line in code.splitlines()]

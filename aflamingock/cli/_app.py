@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .._payload import redacted
 from ._audit import audit, issue, lock, store
 from ._changes import changes
 from ._command import describe
@@ -49,6 +50,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _mistyped(exc: Any, *, as_json: bool) -> int:
+    exc.message = redacted(exc.message)  # a URL at the wrong place may hold a password
     if as_json:
         error = {"type": "UsageError", "message": exc.format_message(), "exitCode": USAGE}
         show_document({"error": error})

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from .._flamingock import Flamingock
 from .._host import user_name
 from .._records import AuditEntry, Issue
 from .._states import Resolution
 from ..exceptions import ConfigurationError
 from ._command import Session, command
+from ._errors import PENDING
 from ._moment import moment
 from ._output import Answer, cell
 from ._report import entry_table, issue_table
 
 store = typer.Typer()
-audit = typer.Typer(help="Read the audit log, and answer what is in doubt.")
-issue = typer.Typer(help="The changes that need a person.")
-lock = typer.Typer(help="The right to work, and who has it.")
+audit = typer.Typer(help="Read the audit log, and answer what is in doubt.", no_args_is_help=True)
+issue = typer.Typer(help="The changes that need a person.", no_args_is_help=True)
+lock = typer.Typer(help="The right to work, and who has it.", no_args_is_help=True)
 
 Change = Annotated[str, typer.Option("-c", "--change", metavar="ID", help="The id of the change.")]
 Reason = Annotated[
@@ -67,7 +69,7 @@ async def list_entries(
 
     return Answer(
         document={"service": flamingock.service, "entries": [_document(entry) for entry in found]},
-        parts=[entry_table(found, extended=extended)],
+        parts=[entry_table(found, service=flamingock.service, extended=extended)],
     )
 
 
@@ -89,6 +91,27 @@ async def fix(
 
     told = f"{change}: {entry.state} (entry {entry.sequence})."
     return Answer(document={"entry": _document(entry)}, parts=[told])
+
+
+@command(audit, "verify-schema", needs="store")
+async def verify_schema(session: Session) -> Answer:
+    """Print the commands that create what is missing. Exit with 0 if nothing is, else with 3."""
+    async with session.open() as flamingock:
+        missing = await flamingock.audit_store.verify_schema()
+
+    document = {"complete": not missing, "missing": missing}
+    if not missing:
+        return Answer(document=document, parts=["Nothing is missing."])
+
+    told = f"{_counted(missing)}. Run the commands, or let an administrator do so."
+    return Answer(document=document, parts=missing, warnings=[told], code=PENDING)
+
+
+@command(audit, "permissions", needs="store")
+async def permissions(session: Session) -> Answer:
+    """Print the least rights that the audit store needs. It is not connected to."""
+    told = (await session.flamingock()).audit_store.permissions()
+    return Answer(document={"permissions": told}, parts=[told])
 
 
 @command(issue, "list", needs="store")
@@ -164,6 +187,9 @@ async def lock_release(
 @command(store, "test-connection", needs="store")
 async def try_connection(
     session: Session,
+    audit_store: Annotated[
+        bool, typer.Option("--audit-store", help="That of the audit store; there is no other.")
+    ] = False,
     write: Annotated[
         bool, typer.Option("--write", help="Write a record of its own as well.")
     ] = False,
@@ -172,12 +198,32 @@ async def try_connection(
     async with session.open() as flamingock:
         await flamingock.audit_store.test_connection()
         seconds = await flamingock.audit_store.write_health_check() if write else None
+        warnings = (
+            []
+            if await flamingock.audit_store.last(flamingock.service, 1)
+            else [await _emptiness(flamingock)]
+        )
 
     told = "The audit store can be read." if seconds is None else "It can be read and written."
     return Answer(
-        document={"audit-store": "Available", "writeSeconds": seconds},
+        document={"audit-store": "Available", "writeSeconds": seconds, "warnings": warnings},
         parts=[told],
+        warnings=warnings,
     )
+
+
+async def _emptiness(flamingock: Flamingock) -> str:
+    # A mistyped path, database or service is found, too: it is empty.
+    missing = await flamingock.audit_store.verify_schema()
+    told = f"There is no entry of the service {flamingock.service!r}"
+    if not missing:
+        return f"{told}."
+
+    return f"{told}, and {_counted(missing)}: see 'aflamingock audit verify-schema'."
+
+
+def _counted(missing: Sequence[str]) -> str:
+    return f"{len(missing)} tables, collections or indexes are missing"
 
 
 async def _history(

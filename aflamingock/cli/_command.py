@@ -16,6 +16,7 @@ import typer
 
 from .._events import Event
 from .._flamingock import Flamingock
+from .._payload import redacted
 from ._errors import Interrupted, document, exit_code, sentence
 from ._interruption import until_interrupted
 from ._load import Source, find, load
@@ -41,12 +42,15 @@ class Session:
         self.settings = settings
         self._source = source
 
+    async def flamingock(self) -> Flamingock:
+        """Return the Flamingock, not opened."""
+        assert self._source is not None
+        return await load(self._source)
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Flamingock]:
         """Lend the Flamingock, its audit store open."""
-        assert self._source is not None
-        flamingock = await load(self._source)
-        async with flamingock:
+        async with await self.flamingock() as flamingock:
             yield flamingock
 
     @contextmanager
@@ -103,13 +107,13 @@ def perform(operation: Callable[[Session], Any], settings: Settings, *, needs: s
     try:
         # What the app and its changes print is no result.
         with redirect_stdout(sys.stderr), _logging(settings.verbose):
-            settings = settings.with_project()
+            settings = settings.completed()
             source = None
             if needs != "nothing":
                 source = find(settings, with_changes=needs == "changes")
 
             session = Session(settings, source)
-            answer = anyio.run(until_interrupted, partial(operation, session))
+            answer: Answer = anyio.run(until_interrupted, partial(operation, session))
     except (KeyboardInterrupt, typer.Abort):
         return _fail(Interrupted(), settings)
     except Exception as exc:  # told with its exit code; the log tells more
@@ -120,12 +124,13 @@ def perform(operation: Callable[[Session], Any], settings: Settings, *, needs: s
     else:
         show(answer)
 
-    return 0
+    return answer.code
 
 
 def _fail(exc: Exception, settings: Settings) -> int:
     if settings.verbose:
-        print(printable("".join(traceback.format_exception(exc))), end="", file=sys.stderr)
+        told = "".join(traceback.format_exception(exc))
+        print(printable(redacted(told)), end="", file=sys.stderr)
 
     if settings.as_json:
         show_document(document(exc))
@@ -141,7 +146,7 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(printable(self.format(record)), file=sys.stderr)
+            print(printable(redacted(self.format(record))), file=sys.stderr)
         except Exception:  # as every handler of the standard library: a log entry ends nothing
             self.handleError(record)
 

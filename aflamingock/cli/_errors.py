@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._payload import redacted
 from ..exceptions import (
     AuditStoreError,
     ConfigurationError,
@@ -17,11 +18,12 @@ from ..exceptions import (
 
 FAILED = 1
 USAGE = 2
+PENDING = 3
 INTERRUPTED = 130
 
 _EXIT_CODES: tuple[tuple[type[FlamingockError], int], ...] = (
     (ConfigurationError, USAGE),
-    (PendingChangesError, 3),
+    (PendingChangesError, PENDING),
     (ManualInterventionError, 4),
     (LockError, 5),
     (AuditStoreError, 6),
@@ -50,7 +52,7 @@ def sentence(exc: BaseException) -> str:
     if isinstance(exc, FlamingockError | Interrupted):
         return str(exc)
 
-    return f"Unexpected {type(exc).__name__}: {exc}"
+    return f"Unexpected {type(exc).__name__}: {redacted(str(exc))}"
 
 
 def document(exc: BaseException) -> dict[str, Any]:

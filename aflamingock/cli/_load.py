@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from .._flamingock import Flamingock
-from ..abc import AuditStore
+from .._payload import redacted
 from ..exceptions import ConfigurationError
-from ._settings import SQLITE, Settings
+from ._settings import STORE_VARIABLE, Settings
+from ._store import store_at
 
 _HOW = (
     "Give --app MODULE:NAME, or --changes FOLDER --store sqlite:///audit.db, or say "
-    'app = "MODULE:NAME" in [tool.aflamingock] of pyproject.toml.'
+    'app = "MODULE:NAME" in [tool.aflamingock] of pyproject.toml. '
+    f"{STORE_VARIABLE} in the environment stands for --store."
 )
 
 Source = Callable[[], Any]
@@ -81,26 +83,6 @@ def location(text: str) -> str | Path:
     return text
 
 
-def store_at(url: str) -> AuditStore[Any]:
-    """
-    Return the audit store that a URL names; nothing is opened yet.
-
-    :raises ConfigurationError: if the URL is none of a store that the command line knows
-    """
-    path = url.removeprefix(SQLITE)
-    if path == url or not path or path == ":memory:":
-        # The URL is not repeated: it may hold a password.
-        kind = repr(url.partition(":")[0]) if ":" in url else "of that kind"
-        raise ConfigurationError(
-            f"--store: a store {kind} cannot be named so. The command line supports "
-            "sqlite:///relative.db and sqlite:////absolute.db; other stores need --app."
-        )
-
-    from ..stores.sqlite import SQLiteAuditStore  # loads a driver
-
-    return SQLiteAuditStore(path)
-
-
 def _find_app(settings: Settings) -> Source:
     app = settings.app or ""
     if settings.changes or settings.store or settings.service:
@@ -153,7 +135,8 @@ def _import(name: str) -> Any:
         ) from exc
     except Exception as exc:  # whatever the app does while it is imported
         raise ConfigurationError(
-            f"--app: module {name!r} cannot be imported: {type(exc).__name__}: {exc}."
+            f"--app: module {name!r} cannot be imported: {type(exc).__name__}: "
+            f"{redacted(str(exc))}."
         ) from exc
 
 

@@ -20,6 +20,9 @@ from rich.text import Text
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_FOLDED = 12
+"""How wide a column has to be at the least where its cells are wider than that."""
+
 _STYLES = {
     "APPLIED": "green",
     "MANUAL_MARKED_AS_APPLIED": "green",
@@ -52,11 +55,13 @@ class Answer:
     :ivar document: its JSON values
     :ivar parts: the same for people: tables, and texts of a line or more
     :ivar warnings: sentences for the error stream
+    :ivar code: the exit code
     """
 
     document: Mapping[str, Any]
     parts: Sequence[Table | str]
     warnings: Sequence[str] = ()
+    code: int = 0
 
 
 def printable(text: str) -> str:
@@ -109,6 +114,10 @@ def cell(value: object) -> str:
 
 
 def _show_grid(table: Table, stream: TextIO) -> None:
+    console = Console(file=stream, highlight=False)
+    if _narrowest(table) > console.width:
+        return _show_blocks(table)
+
     grid = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         grid.add_column(Text(column), overflow="fold")
@@ -117,7 +126,23 @@ def _show_grid(table: Table, stream: TextIO) -> None:
         texts = map(cell, row)
         grid.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
 
-    Console(file=stream, highlight=False).print(grid)
+    console.print(grid)
+
+
+def _narrowest(table: Table) -> int:
+    """Return how wide a table has to be, that what is folded in it can still be read."""
+    columns = zip(table.columns, *(map(cell, row) for row in table.rows), strict=True)
+    return sum(min(max(map(len, column)), _FOLDED) + 2 for column in columns)
+
+
+def _show_blocks(table: Table) -> None:
+    for number, row in enumerate(table.rows):
+        if number:
+            print()
+
+        for name, text in zip(table.columns, map(cell, row), strict=True):
+            if text:
+                print(f"{name}: {text}")
 
 
 def _show_lines(table: Table) -> None:

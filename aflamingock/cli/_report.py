@@ -50,10 +50,11 @@ def plan_table(plan: Plan) -> Table:
     return Table(columns=columns, rows=rows, empty="Nothing to do.")
 
 
-def entry_table(entries: Sequence[AuditEntry], *, extended: bool) -> Table:
+def entry_table(entries: Sequence[AuditEntry], *, service: str, extended: bool) -> Table:
     """
     Return entries of the audit log.
 
+    :param service: whose they are
     :param extended: show also how and where, and not only what and when
     """
     columns = ["NUMBER", "CHANGE", "STATE", "AT", "AUTHOR", "SECONDS"]
@@ -82,7 +83,11 @@ def entry_table(entries: Sequence[AuditEntry], *, extended: bool) -> Table:
                 _last_line(entry.error_trace),
             ]
 
-    return Table(columns=tuple(columns), rows=rows, empty="The audit log has no such entry.")
+    return Table(
+        columns=tuple(columns),
+        rows=rows,
+        empty=f"The audit log of the service {service!r} has no such entry.",
+    )
 
 
 def issue_table(issues: Sequence[Issue]) -> Table:

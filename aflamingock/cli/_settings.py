@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import typer
 
+from .._payload import redacted
 from ..exceptions import ConfigurationError
+from ._store import SQLITE
 
-SQLITE = "sqlite:///"
+STORE_VARIABLE = "AFLAMINGOCK_STORE"
+"""The environment variable that stands for ``--store``: it may hold a password."""
 
 _PANEL = "What to work on"
 
@@ -20,7 +24,7 @@ _PANEL = "What to work on"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
-    What was said on the command line, or in ``[tool.aflamingock]``.
+    What was said on the command line, in the environment, or in ``[tool.aflamingock]``.
 
     :ivar home: the folder of the pyproject.toml that was read; modules are imported from there
     :ivar verbose: 1 shows the log and tracebacks, 2 the debug log
@@ -28,7 +32,7 @@ class Settings:
 
     app: str | None = None
     changes: str | None = None
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)
     service: str | None = None
     as_json: bool = False
     verbose: int = 0
@@ -43,23 +47,28 @@ class Settings:
             }
         )
 
-    def with_project(self) -> Settings:
+    def completed(self) -> Settings:
         """
-        Return these settings, or those of pyproject.toml where nothing is said of the same.
+        Return these settings, or those of the environment and then of pyproject.toml.
 
-        What names an app, changes or a store on the command line replaces the project's app.
+        What names an app, changes or a store before pyproject.toml does replaces the project's
+        app; an app on the command line replaces the store of the environment.
 
         :raises ConfigurationError: if pyproject.toml cannot be used
         """
-        project = _Project.nearest()
-        if project is None or self.app:
+        if self.app:
             return self
 
+        said = replace(self, store=self.store or os.environ.get(STORE_VARIABLE))
+        project = _Project.nearest()
+        if project is None:
+            return said
+
         told: dict[str, Any] = dict(project.values)
-        if self.changes or self.store:
+        if said.changes or said.store:
             told.pop("app", None)
 
-        return self.over(Settings(**told, home=project.folder))
+        return said.over(Settings(**told, home=project.folder))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +102,9 @@ class _Project:
         names = ("app", "changes", "store", "service")
         for name, value in table.items():
             if name not in names or not isinstance(value, str):
+                said = redacted(f"{name} = {value!r}")
                 raise ConfigurationError(
-                    f"[tool.aflamingock] {name} = {value!r}: the table takes {', '.join(names)}, "
-                    "each a text.",
+                    f"[tool.aflamingock] {said}: the table takes {', '.join(names)}, each a text.",
                     file=str(file),
                 )
 
@@ -108,9 +117,8 @@ def _anchored(table: dict[str, str], folder: Path) -> dict[str, str]:
     if (changes := table.get("changes")) and (folder / changes).is_dir():
         anchored["changes"] = str(folder / changes)
 
-    path = table.get("store", "").removeprefix(SQLITE)
-    if path and path != table["store"]:
-        anchored["store"] = f"{SQLITE}{folder / path}"
+    if found := SQLITE.fullmatch(table.get("store", "")):
+        anchored["store"] = f"{found['head']}{folder / found['path']}"
 
     return anchored
 
@@ -145,7 +153,8 @@ SHARED: tuple[inspect.Parameter, ...] = (
         None,
         "--store",
         metavar="URL",
-        help="The audit store, if there is no app: sqlite:///audit.db",
+        help="The audit store, if there is no app: sqlite:///audit.db, postgresql://..., "
+        f"mongodb://.../database, dynamodb://region. With a password, say it in {STORE_VARIABLE}.",
     ),
     _option(
         "service",

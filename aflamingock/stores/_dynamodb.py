@@ -19,6 +19,15 @@ from ..targets._dynamodb_table import Table, create, describe
 from ._dynamodb_item import Item
 from ._dynamodb_schema import check_description, policy
 
+_VERIFY = (
+    "Verify that the region and the endpoint are right, that the network lets HTTPS through, and "
+    "that the session's credentials are valid."
+)
+_ADVICE = {
+    "NoCredentialsError": "The session found no credentials. Set AWS_PROFILE, or "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them."
+}
+
 
 class RefusedError(Exception):
     """
@@ -138,9 +147,8 @@ class DynamoDBDatabase:
                 )
             case Trouble.UNREACHABLE | Trouble.IN_DOUBT:
                 return AuditStoreConnectionError(
-                    f"Unable to connect to audit store: {self._place} ({exc.code}). Verify that "
-                    "the region and the endpoint are right, that the network lets HTTPS through, "
-                    "and that the session's credentials are valid."
+                    f"Unable to connect to audit store: {self._place} ({exc.code}). "
+                    f"{_ADVICE.get(exc.code, _VERIFY)}"
                 )
             case _:
                 return AuditStoreError(f"{self._place} has refused a call: {exc.code}: {said}.")

@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ..exceptions import AuditStoreError, AuditStoreIndexError, ConfigurationError
+from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
+    BotoCoreError,
+)
+
+from ..exceptions import AuditStoreError, ConfigurationError
 from ..targets._dynamodb_place import Place, check_names
 from ..targets._dynamodb_table import Table
+from ._refusal import misfit
 
 _CAPACITY = 5
 _SETTINGS = {"endpoint_url", "profile_name"}
@@ -67,11 +72,7 @@ def check_description(table: Table, description: Mapping[str, Any], place: Place
     :raises AuditStoreError: if it is replicated
     """
     if not table.fits(description):
-        raise AuditStoreIndexError(
-            f"Failed to create audit store indexes: the table {table.name} is there already, with "
-            f"keys other than {', '.join(table.keys)}. Give another name of the repository or "
-            f"another table_prefix. By hand, the table is created by:\n{table.command(place)}"
-        )
+        raise misfit(f'table "{table.name}"', str(place), table.command(place))
 
     if description.get("Replicas"):
         raise AuditStoreError(
@@ -119,5 +120,9 @@ def session_at(url: str) -> tuple[Any, str | None, str | None]:
 
     import aioboto3  # type: ignore[import-untyped]  # takes 0.5 s; it has no types
 
-    session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    try:
+        session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    except BotoCoreError as exc:
+        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {exc}.") from exc
+
     return session, parts.hostname, settings.get("endpoint_url")

@@ -84,8 +84,9 @@ class AuditDatabase(MongoDBDatabase):
         if isinstance(exc, ServerSelectionTimeoutError):
             return AuditStoreConnectionError(
                 f"Unable to connect to audit store: no server of the MongoDB database {self.name!r}"
-                f" answered within {PATIENCE:g} s. Verify that it runs and has a primary, its "
-                "address and port, the name of the replica set, TLS settings and firewalls."
+                f" ({self._addresses()}) answered within {PATIENCE:g} s. Verify that it runs and "
+                "has a primary, its address and port, the name of the replica set, TLS settings "
+                "and firewalls."
             )
 
         if code == _AUTHENTICATION_FAILED:
@@ -96,11 +97,7 @@ class AuditDatabase(MongoDBDatabase):
             )
 
         if code == _UNAUTHORIZED:
-            return AuditStorePermissionError(
-                "Insufficient permissions to create collections/tables: the user of the audit "
-                f"store lacks a right in the MongoDB database {self.name!r}. Let an administrator "
-                "create the role that permissions() returns, and grant it to the user."
-            )
+            return self._unauthorized(exc)
 
         if not _is_passing(exc):
             return RefusalError(f"The audit store {self.name!r} refused: {_kind(exc)}.")
@@ -115,6 +112,25 @@ class AuditDatabase(MongoDBDatabase):
             f"The answer of the audit store {self.name!r} to a write was lost ({_kind(exc)}): it "
             "may or may not have been done."
         )
+
+    def _unauthorized(self, exc: Exception) -> AuditStoreError:
+        if "requires authentication" in str(exc):
+            return AuditStoreConnectionError(
+                f"Unable to connect to audit store: the server of the MongoDB database "
+                f"{self.name!r} asks for a user and a password, and the client gave none."
+            )
+
+        return AuditStorePermissionError(
+            "Insufficient permissions to create collections/tables: the user of the audit "
+            f"store lacks a right in the MongoDB database {self.name!r}. Let an administrator "
+            "create the role that permissions() returns and 'aflamingock audit permissions' "
+            "prints, and grant it to the user."
+        )
+
+    def _addresses(self) -> str:
+        client = self.client.delegate if self.driver == "motor" else self.client
+        servers = client.topology_description.server_descriptions()
+        return ", ".join(f"{host}:{port}" for host, port in sorted(servers))
 
 
 def _is_passing(exc: Exception) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pymongo import IndexModel
 from pymongo.errors import OperationFailure
 
-from ..exceptions import AuditStoreError, AuditStoreIndexError
+from ..exceptions import AuditStoreIndexError
 from ..targets._mongodb import error_code
 from ._mongodb import AuditDatabase, RefusalError
+from ._refusal import misfit
 
 Keys = Sequence[tuple[str, int]]
 
@@ -43,26 +44,13 @@ class Schema:
         """Return the commands of the shell that create what is missing."""
         names, indexes = await self._find_missing()
         return [
-            *(f"{self._shell()}.createCollection({json.dumps(name)})" for name in names),
+            *map(self._creation, names),
             *(
                 f"{self._shell(name)}.createIndex({json.dumps(dict(keys))})"
                 for name, lacking in indexes.items()
                 for keys in lacking
             ),
         ]
-
-    async def require(self) -> None:
-        """
-        Make sure that nothing is missing.
-
-        :raises AuditStoreError: if something is
-        """
-        if commands := await self.missing():
-            listed = "\n".join(commands)
-            raise AuditStoreError(
-                f"The audit store {self._database.name!r} is not complete, and auto_create is off. "
-                f"Create what is missing:\n{listed}"
-            )
 
     async def create(self) -> None:
         """
@@ -91,14 +79,18 @@ class Schema:
         names = [name for name in self._indexes if name not in existing]
         indexes = {}
         for name, wanted in self._indexes.items():
-            found = await self._keys_in(name) if wanted and name in existing else []
+            found = await self._keys_in(name) if name in existing else []
             indexes[name] = [keys for keys in wanted if keys not in found]
 
         return names, {name: lacking for name, lacking in indexes.items() if lacking}
 
     async def _keys_in(self, name: str) -> list[Keys]:
-        async with self._database.asking() as session:
-            found = await self._database.collection(name).index_information(session=session)
+        try:
+            async with self._database.asking() as session:
+                found = await self._database.collection(name).index_information(session=session)
+        except RefusalError as exc:  # a view has no indexes
+            place = f"database {self._database.name!r}"
+            raise misfit(f'collection "{name}"', place, self._creation(name)) from exc.__cause__
 
         return [[(field, order) for field, order in index["key"]] for index in found.values()]
 
@@ -114,6 +106,9 @@ class Schema:
         models = [IndexModel(keys) for keys in indexes]
         async with self._database.asking(writes=True) as session:
             await self._database.collection(name).create_indexes(models, session=session)
+
+    def _creation(self, name: str) -> str:
+        return f"{self._shell()}.createCollection({json.dumps(name)})"
 
     def role(self) -> str:
         """Return the command of the shell that creates the role with the least privileges."""

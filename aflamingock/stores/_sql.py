@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 import anyio
-from sqlalchemy import Connection, Executable, MetaData, Row, inspect
+from sqlalchemy import Executable, MetaData, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -35,6 +35,7 @@ from ..targets._sql_dialect import (
     is_missing_table,
     reason_of,
 )
+from ._sql_schema import Part, command, find_missing, stranger
 
 _CONNECTING_TIME = 10.0
 _ANSWERING_TIME = 15.0
@@ -43,7 +44,6 @@ _CLOSING_TIME = 5.0
 
 T = TypeVar("T")
 
-Part = CreateTable | CreateIndex
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -124,13 +124,17 @@ class SQLDatabase:
                 return (await connection.execute(statement, rows)).rowcount
 
     async def missing(self, metadata: MetaData) -> Sequence[Part]:
-        """Return the tables and indexes that are not there, in the order to create them."""
+        """
+        Return the tables and indexes that are not there, in the order to create them.
+
+        :raises AuditStoreIndexError: if something else stands in the place of one
+        """
         with self._explained():
-            return await self._read(lambda one: one.run_sync(_missing, metadata))
+            return await self._read(lambda one: one.run_sync(find_missing, metadata, self.place))
 
     def command(self, part: Part) -> str:
         """Return the statement that creates a part."""
-        return " ".join(str(part.compile(dialect=self.engine.dialect)).split()) + ";"
+        return command(part, self.engine.dialect, self.place)
 
     async def create(self, part: Part) -> None:
         """
@@ -148,7 +152,7 @@ class SQLDatabase:
         except (DBAPIError, FlamingockError) as exc:
             cause = exc if isinstance(exc, DBAPIError) else exc.__cause__
             if cause is not None and is_existing(cause):
-                return
+                return await self._require(part, cause)
 
             if isinstance(part, CreateIndex):
                 raise AuditStoreIndexError(
@@ -158,6 +162,14 @@ class SQLDatabase:
                 ) from cause
 
             raise
+
+    async def _require(self, part: Part, exc: BaseException) -> None:
+        # Its name is taken: by the same, which somebody else has just created, or not.
+        table = part.element if isinstance(part, CreateTable) else part.element.table
+        assert table is not None
+        missing = await self.missing(table.metadata)
+        if part.element.name in {other.element.name for other in missing}:
+            raise stranger(part, self.engine.dialect, self.place) from exc
 
     @property
     def place(self) -> str:
@@ -185,7 +197,8 @@ class SQLDatabase:
             if is_busy(exc):
                 raise
 
-            raise self._unreachable(exc) from exc
+            # a user without any right on a database is refused when he connects to it
+            raise (self._denied if code_of(exc) in DENIED else self._unreachable)(exc) from exc
 
         try:
             with anyio.fail_after(within or _ANSWERING_TIME):
@@ -227,16 +240,19 @@ class SQLDatabase:
             )
 
         if code_of(exc) in DENIED:
-            return AuditStorePermissionError(
-                f"Insufficient permissions to create collections/tables: {self.place} says: "
-                f"{reason_of(exc)}. The user needs the right to create tables there once, and "
-                f"then:\n{self._permissions()}"
-            )
+            return self._denied(exc)
 
         if code_of(exc) in ("SQLITE_CANTOPEN", "SQLITE_NOTADB"):
             return self._unreachable(exc)
 
         return AuditStoreError(f"The audit store {self.place} refused: {reason_of(exc)}.")
+
+    def _denied(self, exc: BaseException) -> AuditStorePermissionError:
+        return AuditStorePermissionError(
+            f"Insufficient permissions to create collections/tables: {self.place} says: "
+            f"{reason_of(exc)}. The user needs the right to create tables there once, and then:\n"
+            f"{self._permissions()}"
+        )
 
     def _unreachable(self, exc: BaseException) -> AuditStoreConnectionError:
         code = code_of(exc)
@@ -245,27 +261,10 @@ class SQLDatabase:
         elif code in MISSING_DATABASE:
             reason = "has no such database. Verify its name, or create it"
         elif self.engine.dialect.name == "sqlite":
-            reason = "cannot be opened. Verify the path, its folder, and that it is a database"
+            reason = "cannot be opened. Verify the path, the rights, and that it is a database"
         else:
             reason = "does not answer. Verify host and port, and that the server is running"
 
         return AuditStoreConnectionError(
             f"Unable to connect to audit store: {self.place} {reason}."
         )
-
-
-def _missing(connection: Connection, metadata: MetaData) -> Sequence[Part]:
-    inspector = inspect(connection)
-    parts: list[Part] = []
-    for table in metadata.sorted_tables:
-        present: set[str | None] = set()
-        if inspector.has_table(table.name, schema=table.schema):
-            indexes = inspector.get_indexes(table.name, schema=table.schema)
-            present = {index["name"] for index in indexes}
-        else:
-            parts.append(CreateTable(table))
-
-        wanted = sorted(table.indexes, key=lambda index: str(index.name))
-        parts += [CreateIndex(index) for index in wanted if index.name not in present]
-
-    return parts

@@ -13,25 +13,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from .._records import AuditEntry
-from .._states import AuditState
+from .._records import ENTRY_COLUMNS, ISSUE_COLUMNS
 from ..targets._sql_dialect import ExactText, family
+from ..targets._sqlite_place import PERMISSIONS
 
-_ENTRY = AuditEntry(service="", state=AuditState.STARTED, execution_id="").to_document()
-_ISSUE_COLUMNS = (
-    "service",
-    "issueId",
-    "changeId",
-    "state",
-    "targetSystemId",
-    "error",
-    "createdAt",
-    "status",
-    "resolvedAt",
-    "resolvedBy",
-    "resolution",
-    "reason",
-)
 _KEY_LENGTHS = {
     "service": 190,
     "changeId": 190,
@@ -51,14 +36,14 @@ def entry_table(name: str, metadata: MetaData) -> Table:
     columns = [
         Column(
             column,
-            Boolean() if isinstance(value, bool) else BigInteger(),
+            Boolean() if kind is bool else BigInteger(),
             nullable=False,
             autoincrement=False,
             primary_key=column == "sequence",
         )
-        if isinstance(value, int)
+        if kind is not str
         else Column(column, _text(column), primary_key=column == "service")
-        for column, value in _ENTRY.items()
+        for column, kind in ENTRY_COLUMNS.items()
     ]
     return Table(
         name,
@@ -75,7 +60,7 @@ def issue_table(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        *(Column(column, _text(column), primary_key=column in keys) for column in _ISSUE_COLUMNS),
+        *(Column(column, _text(column), primary_key=column in keys) for column in ISSUE_COLUMNS),
         Index(f"{name}_status", "createdAt", "status"),
     )
 
@@ -97,7 +82,7 @@ def grants(dialect: Dialect, log: Table, records: Table, issues: Table) -> str:
     quote = dialect.identifier_preparer
     match family(dialect):
         case "sqlite":
-            return "The user of the process has to write the file of the database, and its folder."
+            return PERMISSIONS
         case "postgresql":
             user = "aflamingock"
             schema = log.schema

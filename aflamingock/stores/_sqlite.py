@@ -32,7 +32,6 @@ from ..targets._sqlite import (
 )
 
 _CREATION_TIME = 10.0
-_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs"}
 
 _NOT_WRITABLE = (
     "Insufficient permissions to create collections/tables: {path} cannot be written. Let the "
@@ -241,29 +240,3 @@ def _why_not_opened(path: str) -> AuditStoreError:
     return AuditStoreConnectionError(
         f"Unable to connect to audit store: {path} is not a file. Verify the path."
     )
-
-
-async def refuse_network_file_system(path: str) -> None:
-    """
-    Refuse a place where SQLite's locks cannot be relied on.
-
-    :raises AuditStoreError: if the file lies on a network file system, as far as this is known
-    """
-    if kind := await run_sync(_network_file_system, path):
-        raise AuditStoreError(
-            f"{path} lies on a network file system ({kind}), where SQLite cannot lock files "
-            "reliably. Use a local disk, or the audit store of a database server."
-        )
-
-
-def _network_file_system(path: str, mounts: str = "/proc/mounts") -> str | None:
-    try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
-            fields = [line.split(" ") for line in lines]
-    except OSError:
-        return None
-
-    kinds = {point.replace("\\040", " "): kind for _, point, kind, *_ in fields}
-    holding = [point for point in kinds if f"{path}/".startswith(f"{point.rstrip('/')}/")]
-    kind = kinds[max(holding, key=len)] if holding else ""
-    return kind if kind in _NETWORK_FILE_SYSTEMS else None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
-from ..exceptions import AuditStoreError
 from ..targets._couchbase import check_names
 from ..targets._couchbase_transaction import TransactionContext
 from ..targets.couchbase import CouchbaseTargetSystem
@@ -55,7 +54,7 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         super().__init__()
         names = (audit_repository_name, lock_repository_name, issue_repository_name)
         check_names(*names)
-        self._auto_create = auto_create
+        self.auto_create = auto_create
         self._url: str | None = None
         self._keyspace = AuditKeyspace(cluster, bucket_name, scope_name, names)
         self._log = Log(self._keyspace, audit_repository_name)
@@ -111,14 +110,10 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         :raises AuditStorePermissionError: if the user lacks a right
         :raises AuditStoreError: if something is missing, and ``auto_create`` is off
         """
-        if commands := await self.verify_schema():
-            if not self._auto_create:
-                listed = "\n".join(commands)
-                raise AuditStoreError(
-                    f"The audit store in {self._keyspace} is not complete, and auto_create is "
-                    f"off. Create what is missing:\n{listed}"
-                )
+        if not self.auto_create:
+            return await self.require_schema()
 
+        if await self.verify_schema():
             await self._keyspace.complete()
 
     async def verify_schema(self) -> list[str]:

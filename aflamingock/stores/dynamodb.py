@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
-from ..exceptions import AuditStoreError, ConfigurationError
+from ..exceptions import ConfigurationError
 from ..targets._dynamodb import watch
 from ..targets._dynamodb_place import Place, check_names
 from ..targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
@@ -80,7 +80,7 @@ class DynamoDBAuditStore(AuditStore[TransactWriteItems]):
         )
         self._audit, self._lock, self._issue = (table.name for table in self._tables)
         self._place = Place(session, region_name, endpoint_url)
-        self._auto_create = auto_create
+        self.auto_create = auto_create
         self._consistent_read = consistent_read
         self._database: DynamoDBDatabase | None = None
 
@@ -140,15 +140,10 @@ class DynamoDBAuditStore(AuditStore[TransactWriteItems]):
         :raises AuditStoreError: if *auto_create* is off and one is missing, or one is replicated
         :raises SystemBusyError: if it takes longer than a minute
         """
-        missing = await self.verify_schema()
-        if missing and not self._auto_create:
-            listed = "\n".join(missing)
-            raise AuditStoreError(
-                f"Tables are missing in {self._place}, and auto_create is off. They are created "
-                f"by:\n{listed}"
-            )
+        if not self.auto_create:
+            return await self.require_schema()
 
-        if missing:
+        if await self.verify_schema():
             await self._opened().create()
 
     async def verify_schema(self) -> list[str]:

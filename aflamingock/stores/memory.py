@@ -56,6 +56,15 @@ class MemoryAuditStore(AuditStore[None]):
         """Do nothing: memory needs no tables."""
         await checkpoint()
 
+    async def verify_schema(self) -> list[str]:
+        """Return nothing: memory needs no tables."""
+        await checkpoint()
+        return []
+
+    def permissions(self) -> str:
+        """Return that there is nothing to allow."""
+        return "Memory needs no permissions."
+
     async def last(self, service: str, count: int) -> Sequence[AuditEntry]:
         """Return the last entries of a service, newest first."""
         await checkpoint()

@@ -57,7 +57,7 @@ class MongoDBAuditStore(AuditStore[Any]):
         super().__init__()
         self._names = (audit_repository_name, lock_repository_name, issue_repository_name)
         check_names(*self._names)
-        self._auto_create = auto_create
+        self.auto_create = auto_create
         self._url: str | None = None
         self._is_open = False
         self._use(client, database)
@@ -133,7 +133,7 @@ class MongoDBAuditStore(AuditStore[Any]):
         :raises AuditStoreError: if something is missing, and ``auto_create`` is off
         """
         self._require_open()
-        await (self._schema.create() if self._auto_create else self._schema.require())
+        await (self._schema.create() if self.auto_create else self.require_schema())
 
     async def verify_schema(self) -> list[str]:
         """Return the commands of the shell that create what is missing; none if all is there."""
@@ -233,8 +233,8 @@ class MongoDBAuditStore(AuditStore[Any]):
     async def swap_record(self, current: Record | None, new: Record) -> bool:
         """Write the record *new* if *current* still stands, stamped by the server's clock."""
         values = {"token": new.token, "value": json.dumps(dict(new.value))}
-        if current is None and not self._auto_create:
-            await self._schema.require()
+        if current is None and not self.auto_create:
+            await self.require_schema()
 
         async with self._asking(writes=True) as session:
             if current is None:
@@ -279,7 +279,7 @@ class MongoDBAuditStore(AuditStore[Any]):
                 audit_repository_name=log,
                 lock_repository_name=lock,
                 issue_repository_name=issues,
-                auto_create=self._auto_create,
+                auto_create=self.auto_create,
             )
             async with store:
                 yield store

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
-from ..exceptions import AuditStoreError, SequenceConflictError
+from ..exceptions import SequenceConflictError
 from ..targets._sql import (
     check_engine,
     check_names,
@@ -27,7 +27,9 @@ from ..targets._sql import (
 from ..targets._sql_dialect import ServerMilliseconds
 from ..targets._sql_transaction import ended_error, has_transaction
 from ..targets.sql import SQLTargetSystem
-from ._sql import MissingTableError, Part, SQLDatabase
+from ._refusal import refuse_network_file_system
+from ._sql import MissingTableError, SQLDatabase
+from ._sql_schema import Part
 from ._sql_table import entry_table, grants, issue_table, record_table
 
 _READ_BATCH = 200
@@ -72,8 +74,8 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
             "audit_repository_name": audit_repository_name,
             "lock_repository_name": lock_repository_name,
             "issue_repository_name": issue_repository_name,
-            "auto_create": auto_create,
         }
+        self.auto_create = auto_create
         metadata = MetaData(schema=schema)
         self._entries = entry_table(audit_repository_name, metadata)
         self._issues = issue_table(issue_repository_name, metadata)
@@ -127,13 +129,17 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
 
         :raises AuditStoreConnectionError: if the server cannot be reached
         :raises AuditStorePermissionError: if the user may not create tables
-        :raises AuditStoreIndexError: if an index cannot be created
-        :raises AuditStoreError: if something is missing that may not be created
+        :raises AuditStoreIndexError: if an index cannot be created, or something else has its name
+        :raises AuditStoreError: if something is missing that may not be created, or if a SQLite
+            file lies on a network file system
         """
-        for database, part in await self._missing():
-            if not self._options["auto_create"]:
-                await self._refuse_to_create()
+        if not self.auto_create:
+            return await self.require_schema()
 
+        if self.single_host:
+            await refuse_network_file_system(place_of(self.engine))
+
+        for database, part in await self._missing():
             await database.create(part)
 
     async def verify_schema(self) -> list[str]:
@@ -147,13 +153,6 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
             for database, metadata in parts.items()
             for part in await database.missing(metadata)
         ]
-
-    async def _refuse_to_create(self) -> None:
-        commands = "\n".join(await self.verify_schema())
-        raise AuditStoreError(
-            f"Tables or indexes of the audit store {place_of(self.engine)} are missing, and "
-            f"auto_create=False forbids to create them. Run this:\n{commands}"
-        )
 
     def permissions(self) -> str:
         """Return the least rights that the store needs once the tables are there."""
@@ -231,8 +230,8 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
             if current is not None:
                 return False
 
-        if not self._options["auto_create"]:
-            await self._refuse_to_create()
+        if not self.auto_create:
+            await self.require_schema()
 
         for part in await self._lease.missing(self._records.metadata):
             await self._lease.create(part)
@@ -284,7 +283,9 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
     @asynccontextmanager
     async def open_side_channel(self) -> AsyncIterator[AuditStore[Any]]:
         """Open another store on the same tables, and close it at the end."""
-        async with SQLAuditStore(self.engine, **self._options) as store:
+        async with SQLAuditStore(
+            self.engine, auto_create=self.auto_create, **self._options
+        ) as store:
             yield store
 
     def shares(self, target: TargetSystem) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -12,35 +12,22 @@ from typing import Any, Self
 
 import aiosqlite
 
-from .._records import AuditEntry, Issue, Record
-from .._states import AuditState
+from .._records import ENTRY_COLUMNS, ISSUE_COLUMNS, AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import SequenceConflictError
 from ..targets._sqlite import SQLiteFile, check_names, require_transaction
+from ..targets._sqlite_place import PERMISSIONS
 from ..targets.sqlite import SQLiteTargetSystem
-from ._sqlite import MissingTableError, SQLiteDatabase, refuse_network_file_system
+from ._refusal import refuse_network_file_system
+from ._sqlite import MissingTableError, SQLiteDatabase
+from ._sqlite_schema import Schema, issue_table, log_table, record_table
 
 _READ_BATCH = 200
 _WRITE_BATCH = 500
 
 _MILLISECONDS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-_ENTRY = AuditEntry(service="", state=AuditState.STARTED, execution_id="").to_document()
-_COLUMNS = tuple(_ENTRY)
+_COLUMNS = tuple(ENTRY_COLUMNS)
 _BRIEF_COLUMNS = tuple(column for column in _COLUMNS if column != "errorTrace")
-_ISSUE_COLUMNS = (
-    "service",
-    "issueId",
-    "changeId",
-    "state",
-    "targetSystemId",
-    "error",
-    "createdAt",
-    "status",
-    "resolvedAt",
-    "resolvedBy",
-    "resolution",
-    "reason",
-)
 
 
 class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
@@ -54,6 +41,7 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
     :param audit_repository_name: the table of the log
     :param lock_repository_name: the table of the records
     :param issue_repository_name: the table of the issues
+    :param auto_create: whether :meth:`create` may create files and tables
     :raises ConfigurationError: if *path* is no path of a file, or a name is no name
     """
 
@@ -67,22 +55,24 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
         audit_repository_name: str = "flamingockAuditLog",
         lock_repository_name: str = "flamingockLock",
         issue_repository_name: str = "flamingockIssues",
+        auto_create: bool = True,
     ) -> None:
         super().__init__()
         names = (audit_repository_name, lock_repository_name, issue_repository_name)
         check_names(*names)
+        self.auto_create = auto_create
         self._names = names
         self._log_table, self._lock_table, self._issue_table = (f'"{name}"' for name in names)
         self._use(SQLiteFile(path))
 
     @classmethod
-    def from_target_system(cls, target: SQLiteTargetSystem, **names: str) -> Self:
+    def from_target_system(cls, target: SQLiteTargetSystem, **options: Any) -> Self:
         """
         Return a store in the file of *target*, on a connection of its own.
 
-        :param names: the names of the repositories, as for the class
+        :param options: keyword arguments, as for the class
         """
-        store = cls(target.file.given, **names)
+        store = cls(target.file.given, **options)
         check_names(*store._names, target.marker_repository_name)
         store._use(target.file)
         return store
@@ -91,6 +81,9 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
         self._file = file
         self._log = SQLiteDatabase(file)
         self._lease = SQLiteDatabase(file, ".lease")
+        audit, lock, issue = self._names
+        self._log_schema = Schema(self._log, log_table(audit), issue_table(issue))
+        self._lease_schema = Schema(self._lease, record_table(lock))
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(self._log)
@@ -102,29 +95,25 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
 
         :raises AuditStoreConnectionError: if the file cannot be a database
         :raises AuditStorePermissionError: if it cannot be written
-        :raises AuditStoreError: if it lies on a network file system
+        :raises AuditStoreIndexError: if there is another table or index of the same name
+        :raises AuditStoreError: if it lies on a network file system, or if something is missing
+            that may not be created
         :raises SystemBusyError: if others hold it for too long
         """
+        if not self.auto_create:
+            return await self.require_schema()
+
         await refuse_network_file_system(self._log.path)
-        await self._log.create(self._log_schema())
-        await self._lease.create(self._lease_schema())
+        await self._log_schema.create()
+        await self._lease_schema.create()
 
-    def _log_schema(self) -> Iterable[str]:
-        audit, _, issue = self._names
-        types = {name: "INTEGER" if isinstance(_ENTRY[name], int) else "TEXT" for name in _COLUMNS}
-        keys = "PRIMARY KEY (service, sequence), UNIQUE (entryId)"
-        yield _create_table(self._log_table, types, keys)
-        yield _create_index(f'"{audit}_change"', self._log_table, "service, changeId")
-        yield _create_table(
-            self._issue_table,
-            dict.fromkeys(_ISSUE_COLUMNS, "TEXT"),
-            "PRIMARY KEY (service, issueId)",
-        )
-        yield _create_index(f'"{issue}_status"', self._issue_table, "createdAt, status")
+    async def verify_schema(self) -> list[str]:
+        """Return the statements that create what is missing, each with the file to run it in."""
+        return [*await self._log_schema.missing(), *await self._lease_schema.missing()]
 
-    def _lease_schema(self) -> Iterable[str]:
-        types = {"recordKey": "TEXT", "token": "TEXT", "value": "TEXT", "writtenAt": "INTEGER"}
-        yield _create_table(self._lock_table, types, "PRIMARY KEY (recordKey)")
+    def permissions(self) -> str:
+        """Return which files have to be written."""
+        return PERMISSIONS
 
     async def last(self, service: str, count: int) -> Sequence[AuditEntry]:
         """Return the last entries of a service, newest first, in one read."""
@@ -193,7 +182,10 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
             if current is not None:
                 return False
 
-        await self._lease.create(self._lease_schema())
+        if not self.auto_create:
+            await self.require_schema()
+
+        await self._lease_schema.create()
         return await self._swap(current, new)
 
     async def _swap(self, current: Record | None, new: Record) -> bool:
@@ -217,19 +209,19 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
         """Insert the issue, or replace the one of the same service and id."""
         document = issue.to_document()
         await self._log.write(
-            f"INSERT OR REPLACE INTO {self._issue_table} ({', '.join(_ISSUE_COLUMNS)}) "
-            f"VALUES ({', '.join('?' * len(_ISSUE_COLUMNS))})",
-            [document[column] for column in _ISSUE_COLUMNS],
+            f"INSERT OR REPLACE INTO {self._issue_table} ({', '.join(ISSUE_COLUMNS)}) "
+            f"VALUES ({', '.join('?' * len(ISSUE_COLUMNS))})",
+            [document[column] for column in ISSUE_COLUMNS],
         )
 
     async def issues(self, service: str) -> Sequence[Issue]:
         """Return the kept issues of a service, oldest first."""
         rows = await self._log.rows(
-            f"SELECT {', '.join(_ISSUE_COLUMNS)} FROM {self._issue_table} WHERE service = ? "
+            f"SELECT {', '.join(ISSUE_COLUMNS)} FROM {self._issue_table} WHERE service = ? "
             "ORDER BY createdAt, issueId",
             (service,),
         )
-        return [Issue.from_document(dict(zip(_ISSUE_COLUMNS, row, strict=True))) for row in rows]
+        return [Issue.from_document(dict(zip(ISSUE_COLUMNS, row, strict=True))) for row in rows]
 
     @asynccontextmanager
     async def open_side_channel(self) -> AsyncIterator[AuditStore[Any]]:
@@ -240,6 +232,7 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
             audit_repository_name=audit,
             lock_repository_name=lock,
             issue_repository_name=issue,
+            auto_create=self.auto_create,
         )
         async with store:
             yield store
@@ -261,12 +254,3 @@ def _entry(columns: Sequence[str], row: sqlite3.Row) -> AuditEntry:
 def _insert(table: str, rows: int) -> str:
     values = f"({', '.join('?' * len(_COLUMNS))})"
     return f"INSERT INTO {table} ({', '.join(_COLUMNS)}) VALUES {', '.join([values] * rows)}"
-
-
-def _create_table(table: str, types: Mapping[str, str], keys: str) -> str:
-    columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
-    return f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {keys})"
-
-
-def _create_index(name: str, table: str, columns: str) -> str:
-    return f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})"

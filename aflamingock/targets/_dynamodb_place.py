@@ -48,7 +48,8 @@ class Place:
         self._is_loaded = False
         if not self.region_name:
             raise ConfigurationError(
-                "The region of DynamoDB is not known. Give region_name=, or set AWS_DEFAULT_REGION."
+                "The region of DynamoDB is not known. Give region_name=, or dynamodb://REGION in a "
+                "URL, or set AWS_DEFAULT_REGION."
             )
 
         if endpoint_url is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import URL, event
@@ -13,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ..exceptions import ConfigurationError
 from ._sql_dialect import DRIVERS, PREPARATION, family
 
+_KNOWN = ", ".join(f"{name}+{driver}" for name in DRIVERS for driver in DRIVERS[name])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}", re.ASCII)
 
 
@@ -57,10 +60,9 @@ def check_engine(engine: AsyncEngine) -> None:
     """
     drivers = DRIVERS.get(engine.dialect.name, ())
     if engine.dialect.driver not in drivers:
-        known = ", ".join(f"{name}+{driver}" for name in DRIVERS for driver in DRIVERS[name])
         raise ConfigurationError(
             f"An engine for {engine.dialect.name}+{engine.dialect.driver} cannot be used. Give "
-            f"one for {known}."
+            f"one for {_KNOWN}."
         )
 
     if engine.dialect.name == "sqlite" and not is_file(engine.url):
@@ -84,6 +86,8 @@ def engine_of(url: str | URL) -> AsyncEngine:
     """
     try:
         parsed = make_url(url)
+        if "@" in (parsed.host or ""):  # of a password in which it is not escaped
+            raise ValueError
     except (ArgumentError, ValueError):
         # The cause may show a part of the URL, and so of the password.
         raise ConfigurationError(
@@ -93,15 +97,24 @@ def engine_of(url: str | URL) -> AsyncEngine:
         ) from None
 
     if parsed.drivername in DRIVERS:
-        parsed = parsed.set(drivername=f"{parsed.drivername}+{DRIVERS[parsed.drivername][0]}")
+        driver = _installed(DRIVERS[parsed.drivername])
+        parsed = parsed.set(drivername=f"{parsed.drivername}+{driver}")
 
     try:
         return create_async_engine(parsed, hide_parameters=True)
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(
+            f"{parsed.drivername}:// needs {exc.name}, which is not installed. Install it with: "
+            f"python3 -m pip install {exc.name}"
+        ) from exc
     except (ArgumentError, ImportError, SQLAlchemyError) as exc:
         raise ConfigurationError(
-            f"There is no engine for {parsed.drivername!r} URLs: {exc}. Install its driver, or "
-            "verify the URL."
+            f"There is no engine for {parsed.drivername!r} URLs: {exc}. Give one for {_KNOWN}."
         ) from exc
+
+
+def _installed(drivers: Sequence[str]) -> str:
+    return next((driver for driver in drivers if find_spec(driver)), drivers[0])
 
 
 def place_of(engine: AsyncEngine) -> str:

@@ -37,6 +37,7 @@ from ._sql_transaction import (
     is_dead,
     sync_of,
 )
+from ._sqlite_place import warn_of_network_file_system
 
 Prepare = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -114,6 +115,9 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
     async def _connect(self, stack: AsyncExitStack) -> None:
         if self._owns_engine:
             stack.push_async_callback(self.engine.dispose)
+
+        if self.engine.dialect.name == "sqlite":
+            await warn_of_network_file_system(self._place)
 
         await stack.enter_async_context(self._markers)
         self._is_open = True

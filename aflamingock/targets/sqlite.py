@@ -32,6 +32,7 @@ from ._sqlite import (
     is_within_transaction,
     require_transaction,
 )
+from ._sqlite_place import warn_of_network_file_system
 from ._sqlite_pool import ConnectionPool, waiting
 
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
@@ -76,6 +77,7 @@ class SQLiteTargetSystem(TransactionalTargetSystem[aiosqlite.Connection]):
         self._pool: ConnectionPool | None = None
 
     async def _connect(self, stack: AsyncExitStack) -> None:
+        await warn_of_network_file_system(await self.file.locate())
         self._pool = await stack.enter_async_context(ConnectionPool(self.file))
 
     def offers(self) -> Sequence[Offer]:

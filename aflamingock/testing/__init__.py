@@ -16,7 +16,7 @@ from __future__ import annotations
 import pytest
 
 # So that a failed assertion in the suites shows its values, as in tests of one's own.
-for _module in ("_log", "_record", "stores", "targets"):
+for _module in ("_log", "_record", "_schema", "stores", "targets"):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from .stores import AuditStoreSuite  # noqa: E402 - after the line above, or it has no effect

@@ -10,13 +10,15 @@ from ..exceptions import ConfigurationError
 from ._log import LogRules, chain
 from ._patience import StoreFactory, created, insist
 from ._record import IssueRules, RecordRules
+from ._schema import SchemaRules
 
 
-class AuditStoreSuite(LogRules, RecordRules, IssueRules):
+class AuditStoreSuite(LogRules, RecordRules, IssueRules, SchemaRules):
     """
     What every audit store must do.
 
-    A subclass overrides the fixture :meth:`make_store`.
+    A subclass overrides the fixture :meth:`make_store`. That a store lets its ``auto_create`` be
+    set is all that the suite asks for beside the methods.
     """
 
     @pytest.fixture

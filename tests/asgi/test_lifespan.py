@@ -158,7 +158,7 @@ async def test_what_is_no_flamingock_is_refused(source: Any) -> None:
 
 def test_an_unknown_mode_is_refused_at_once_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match='"apply", "wait", "verify", "background"'):
-        lifespan(make_flamingock(), mode="later")  # type: ignore[arg-type]
+        lifespan(make_flamingock(), mode="later")  # type: ignore[arg-type]  # a wrong argument is the test
 
 
 async def test_verify_refuses_to_start_while_something_is_pending() -> None:

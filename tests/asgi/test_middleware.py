@@ -247,4 +247,4 @@ async def report_or_none(scope: Any, receive: Any, send: Any) -> None:
 
 def test_an_unknown_mode_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="There is no mode 'later'"):
-        FlamingockMiddleware(http_only, make_flamingock(), mode="later")  # type: ignore[arg-type]
+        FlamingockMiddleware(http_only, make_flamingock(), mode="later")  # type: ignore[arg-type]  # a wrong argument is the test

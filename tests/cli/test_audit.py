@@ -93,7 +93,7 @@ def test_an_empty_log_says_so(project: Project) -> None:
     outcome = project.call("audit", "list", options=ONLY_STORE)
 
     assert outcome.code == 0
-    assert outcome.out == "The audit log has no such entry.\n"
+    assert outcome.out == "The audit log of the service 'default' has no such entry.\n"
     assert not (project.folder / "audit.db").exists()
 
 
@@ -223,6 +223,10 @@ def test_the_connection_of_a_store_can_be_tried(project: Project, more: list[str
     assert outcome.code == 0
     assert "can be read" in outcome.out
     assert ("written" in outcome.out) is bool(more)
+    document = project.call("test-connection", *more, "--json", options=ONLY_STORE).document
+    assert document["audit-store"] == "Available"
+    assert (document["writeSeconds"] is not None) is bool(more)
+    assert f"warning: {document['warnings'][0]}\n" == outcome.err
 
 
 def test_a_connection_that_fails_says_what_to_verify(project: Project) -> None:

@@ -160,23 +160,6 @@ def test_what_is_missing_is_named(project: Project, options: list[str], told: st
     assert told in outcome.err
 
 
-@pytest.mark.parametrize(
-    ("store", "told"),
-    [
-        ("mongodb://user:secret@host/db", "'mongodb'"),
-        ("sqlite:///", "sqlite:///relative.db"),
-        ("sqlite:///:memory:", "sqlite:///relative.db"),
-        ("audit.db", "of that kind"),
-    ],
-)
-def test_a_store_that_is_not_supported_is_refused(project: Project, store: str, told: str) -> None:
-    outcome = project.call("audit", "list", options=["--store", store])
-
-    assert outcome.code == 2
-    assert told in outcome.err
-    assert "secret" not in outcome.err
-
-
 def test_an_absolute_path_is_a_store(project: Project, tmp_path: Path) -> None:
     project.write(1, "create-users")
     store = f"sqlite:///{tmp_path / 'elsewhere.db'}"

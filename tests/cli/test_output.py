@@ -58,6 +58,29 @@ def test_a_table_on_a_terminal_takes_text_as_it_is(
     assert "[b]" in out
 
 
+@pytest.mark.parametrize(("width", "is_table"), [("100", True), ("50", True), ("40", False)])
+def test_where_a_table_could_not_be_read_there_is_a_line_for_each_cell(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: str,
+    is_table: bool,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", width)
+    rows = [(1, "create-users", "APPLIED", None, "x" * 60), (2, NASTY, "FAILED", "me", "")]
+    table = _output.Table(columns=("NUMBER", "CHANGE", "STATE", "BY", "E"), rows=rows, empty="")
+
+    _output.show(_output.Answer(document={}, parts=[table]))
+
+    out = capsys.readouterr().out
+    assert ("─" in out) is is_table
+    if not is_table:
+        assert out.splitlines() == [
+            *("NUMBER: 1", "CHANGE: create-users", "STATE: APPLIED", f"E: {'x' * 60}", ""),
+            *("NUMBER: 2", "CHANGE: a[31mb2Jc d[bold]", "STATE: FAILED", "BY: me"),
+        ]
+
+
 @pytest.mark.parametrize(
     ("exc", "code"),
     [

@@ -30,16 +30,6 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 Cut = Callable[[Work, anyio.Event], Awaitable[None]]
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 async def by_task(work: Work, begun: anyio.Event) -> None:
     """Cancel the task once."""
     task = asyncio.ensure_future(work())

@@ -33,11 +33,6 @@ from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.kit import FailingStore, entries, entry, history, raising, rows, step, steps
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
 class Losing(SQLiteTargetSystem):
     """
     A target whose next transactions end badly.

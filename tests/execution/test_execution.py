@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,30 +25,7 @@ from aflamingock import (
 )
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.plain import NonTransactionalTargetSystem
-from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.kit import entries, history, raising, step, steps
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> SQLiteTargetSystem:
-    return SQLiteTargetSystem("shop", tmp_path / "shop.db")
-
-
-async def failure(changes: list[type], **settings: Any) -> ChangeFailedError:
-    with pytest.raises(ChangeFailedError) as caught:
-        await run_changes(changes, **settings)
-
-    return caught.value
+from tests.kit import entries, failure, history, raising, step, steps
 
 
 class TestWithoutTransaction:

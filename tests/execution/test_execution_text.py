@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aflamingock import (
-    ChangeFailedError,
     Flamingock,
-    run_changes,
 )
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
-from tests.kit import entries, raising, step
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
-async def failure(changes: list[type], **settings: Any) -> ChangeFailedError:
-    with pytest.raises(ChangeFailedError) as caught:
-        await run_changes(changes, **settings)
-
-    return caught.value
+from tests.kit import entries, failure, raising, step
 
 
 class TestErrorsAsText:

@@ -11,7 +11,6 @@ import pytest
 
 from aflamingock import (
     AuditState,
-    ChangeFailedError,
     ChangeStatus,
     TxStrategy,
     change,
@@ -20,19 +19,7 @@ from aflamingock import (
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.kit import entries, history, rows
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> SQLiteTargetSystem:
-    return SQLiteTargetSystem("shop", tmp_path / "shop.db")
-
-
-async def failure(changes: list[type], **settings: Any) -> ChangeFailedError:
-    with pytest.raises(ChangeFailedError) as caught:
-        await run_changes(changes, **settings)
-
-    return caught.value
+from tests.kit import entries, failure, history, rows
 
 
 @pytest.fixture(params=["shared", "marker", "separate"])

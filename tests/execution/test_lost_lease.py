@@ -27,16 +27,6 @@ from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.kit import entry, history, lease_of, rows, step, take_lease
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 class TestLostLease:
     LOCK = LockOptions(ttl=1)
 

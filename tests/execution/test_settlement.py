@@ -39,16 +39,6 @@ UNFINISHED = [
 ]
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 class TestVerify:
     @pytest.mark.parametrize("state", UNFINISHED)
     @pytest.mark.parametrize("recovery", list(Recovery))

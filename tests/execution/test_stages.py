@@ -26,16 +26,6 @@ from aflamingock.stores.memory import MemoryAuditStore
 from tests.kit import calls_of, entries, entry, history, leave, raising, step, steps
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 def statuses(report: RunReport | None) -> dict[str, ChangeStatus]:
     assert report is not None
     return {one.change_id: one.status for one in report.changes()}

@@ -401,7 +401,7 @@ class Sender(Protocol):
 
 
 class Unhashable:
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python itself says "unhashable"
 
 
 class Colour(Enum):
@@ -585,7 +585,7 @@ class TestGuarded:
         assert not callable(plain)
         assert plain == plain
         with pytest.raises(TypeError):
-            len(plain)  # type: ignore[arg-type]
+            len(plain)  # type: ignore[arg-type]  # a wrong argument is the test
 
         with pytest.raises(TypeError):
             hash(guarded(Unhashable(), lease.check))

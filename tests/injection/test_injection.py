@@ -18,7 +18,7 @@ from aflamingock.abc import AuditStore, ChangeContext, Offer
 from aflamingock.exceptions import ConfigurationError, InjectionError, LockLostError
 
 if TYPE_CHECKING:
-    from elsewhere import Unseen  # type: ignore[import-not-found]
+    from elsewhere import Unseen  # type: ignore[import-not-found]  # as names only types know
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Store(AuditStore[Any]):
 
 
 def concrete(cls: type) -> type:
-    names: frozenset[str] = cls.__abstractmethods__  # type: ignore[attr-defined]
+    names: frozenset[str] = cls.__abstractmethods__  # type: ignore[attr-defined]  # typeshed hides it
     return type(cls.__name__, (cls,), dict.fromkeys(names))
 
 
@@ -240,7 +240,7 @@ class TestFaults:
 
     def test_a_protocol_with_attributes_is_asked_of_dependencies_only(self) -> None:
         queue = Queue[int]()
-        queue.topic = "orders"  # type: ignore[attr-defined]
+        vars(queue)["topic"] = "orders"
         assert len(faults(by_shape, {})) == 1
         assert faults(by_shape, {"orders": queue}) == []
 
@@ -262,7 +262,7 @@ class TestFaults:
     def test_a_signature_that_cannot_be_read_is_left_to_the_other_rules(self) -> None:
         async def hidden(self, jobs): ...
 
-        hidden.__signature__ = 5  # type: ignore[attr-defined]
+        vars(hidden)["__signature__"] = 5
         assert faults(hidden, {}) == []
 
     def test_a_decorated_method_is_read_through_its_decorator(self) -> None:
@@ -313,7 +313,7 @@ class TestArguments:
 
     def test_a_given_name_decides(self) -> None:
         orders, bills = Queue[int](), Queue[int]()
-        orders.name, bills.name = "orders", "bills"  # type: ignore[attr-defined]
+        vars(orders)["name"], vars(bills)["name"] = "orders", "bills"
         found: Any = arguments(by_given_name, {"orders": orders, "jobs": bills})
         assert found["jobs"].name == "orders"
 

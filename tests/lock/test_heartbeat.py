@@ -80,8 +80,9 @@ async def read(store: AuditStore[Any]) -> Lease:
 
 async def write(store: AuditStore[Any], lease: Lease) -> None:
     """Write a lease as somebody else would, whatever stands there."""
-    current = await MemoryAuditStore.read_record(store, _KEY)  # type: ignore[arg-type]
-    assert await MemoryAuditStore.swap_record(store, current, lease.to_record())  # type: ignore[arg-type]
+    assert isinstance(store, MemoryAuditStore)
+    current = await MemoryAuditStore.read_record(store, _KEY)
+    assert await MemoryAuditStore.swap_record(store, current, lease.to_record())
 
 
 class Beating:
@@ -140,7 +141,7 @@ class TestRenewal:
         assert lease.token != first
         assert (lease.change_id, lease.epoch, lease.owner) == ("add-users", 3, "run")
 
-    async def test_the_deadlines_count_from_before_the_request(self):
+    async def test_the_deadlines_count_from_before_the_request(self, monkeypatch):
         time = Time()
 
         class Slow(Breakable):
@@ -149,8 +150,10 @@ class TestRenewal:
 
         beating = Beating(time)
         renewals: list[float] = []
-        beating.held.renewed = (  # type: ignore[method-assign]
-            lambda lease, *, sent_at: renewals.append(time.now - sent_at)
+        monkeypatch.setattr(
+            beating.held,
+            "renewed",
+            lambda lease, *, sent_at: renewals.append(time.now - sent_at),
         )
         await beating.beat(Slow())
 
@@ -543,7 +546,7 @@ class TestThread:
 class Single(MemoryAuditStore):
     """A store that cannot be opened a second time."""
 
-    def open_side_channel(self) -> None:  # type: ignore[override]
+    def open_side_channel(self) -> None:  # type: ignore[override]  # here a context manager
         return None
 
 

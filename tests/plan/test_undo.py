@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, ClassVar
 
 import aiosqlite
 import pytest
@@ -176,7 +176,7 @@ class TestDependents:
 
 
 class TestCheckSelection:
-    _NOTHING: dict[str, Any] = {"count": None, "to": None, "since": None, "change_id": None}  # noqa: RUF012
+    _NOTHING: ClassVar[dict[str, Any]] = dict.fromkeys(("count", "to", "since", "change_id"))
 
     @pytest.mark.parametrize(
         "given", [{"count": 1}, {"to": "a"}, {"since": _NOON}, {"change_id": "a"}]

@@ -19,12 +19,6 @@ from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.change_files import text_of, write
 from tests.kit import calls_of, entries, step
 
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 BAD = {
     "_0001__broken.py": "def (\n",
     "_0002__first.py": text_of("twice"),

@@ -24,16 +24,6 @@ from tests.change_files import text_of, write
 from tests.kit import WRITES, calls_of, entries, entry, history, lease_of, leave, step, steps
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 class TestDrift:
     EDITED = text_of("one").replace("...", "print('edited')")
 

@@ -43,16 +43,6 @@ from tests.kit import (
 )
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 async def applied(store: AuditStore[Any], changes: list[type], **options: Any) -> Flamingock:
     """Return a Flamingock that has applied its changes."""
     flamingock = Flamingock(changes=changes, audit_store=store, **options)

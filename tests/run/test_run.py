@@ -34,16 +34,6 @@ from tests.kit import (
 __all__ = ["package"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> AuditStore[Any]:
-    return MemoryAuditStore() if request.param == "memory" else SQLiteAuditStore(tmp_path / "a.db")
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
 @pytest.fixture
 def thousand(package: Path) -> Path:
     """A package of a thousand changes."""
@@ -53,12 +43,12 @@ def thousand(package: Path) -> Path:
 
 class TestApplying:
     async def test_changes_run_in_order_and_the_log_says_so(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        report = await run_changes(steps("bca", done), audit_store=store)
+        report = await run_changes(steps("bca", done), audit_store=any_store)
 
         assert done == ["a", "b", "c"]
-        assert await history(store) == [
+        assert await history(any_store) == [
             *("a STARTED", "a APPLIED", "b STARTED", "b APPLIED", "c STARTED", "c APPLIED"),
             "CHECKPOINT",
         ]
@@ -71,10 +61,10 @@ class TestApplying:
         assert done == ["c09", "c1", "c10", "c9"]
 
     async def test_entries_are_a_chain_without_gaps_under_one_epoch(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        await run_changes(steps("abc", done), audit_store=store)
-        log = await entries(store)
+        await run_changes(steps("abc", done), audit_store=any_store)
+        log = await entries(any_store)
         assert [entry.sequence for entry in log] == [1, 2, 3, 4, 5, 6, 7]
         assert {entry.epoch for entry in log} == {1}
         digests = ["", *(entry.digest for entry in log)]
@@ -85,41 +75,43 @@ class TestApplying:
 
     @pytest.mark.parametrize("number", [1, 2, 7])
     async def test_changes_without_transactions_need_one_append_more_than_they_are(
-        self, store: AuditStore[Any], done: list[str], number: int
+        self, any_store: AuditStore[Any], done: list[str], number: int
     ) -> None:
-        calls = calls_of(store)
-        await run_changes(steps("abcdefg"[:number], done), audit_store=store)
+        calls = calls_of(any_store)
+        await run_changes(steps("abcdefg"[:number], done), audit_store=any_store)
         assert calls["append"] == number + 1
 
-    async def test_the_lease_is_given_back(self, store: AuditStore[Any], done: list[str]) -> None:
-        await run_changes(steps("a", done), audit_store=store)
-        lease = await lease_of(store)
+    async def test_the_lease_is_given_back(
+        self, any_store: AuditStore[Any], done: list[str]
+    ) -> None:
+        await run_changes(steps("a", done), audit_store=any_store)
+        lease = await lease_of(any_store)
         assert lease is not None
         assert lease.released
 
     async def test_only_what_is_new_is_applied(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        await run_changes(steps("ab", done), audit_store=store)
-        report = await run_changes(steps("abc", done), audit_store=store)
+        await run_changes(steps("ab", done), audit_store=any_store)
+        report = await run_changes(steps("abc", done), audit_store=any_store)
         assert done == ["a", "b", "c"]
         assert [change.status for change in report.changes()] == [
             *(ChangeStatus.ALREADY_APPLIED, ChangeStatus.ALREADY_APPLIED),
             ChangeStatus.APPLIED,
         ]
-        assert [entry.epoch for entry in await entries(store)][-3:] == [2, 2, 2]
+        assert [entry.epoch for entry in await entries(any_store)][-3:] == [2, 2, 2]
 
     async def test_a_change_that_is_to_run_always_runs_in_every_run(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
         changes = [step("a", done), step("b", done, run_always=True)]
         for _ in range(3):
-            report = await run_changes(changes, audit_store=store)
+            report = await run_changes(changes, audit_store=any_store)
             assert report.status is RunStatus.SUCCESS
 
         assert done == ["a", "b", "b", "b"]
-        assert "CHECKPOINT" not in await history(store)
-        attempts = [entry.attempt for entry in await entries(store) if entry.change_id == "b"]
+        assert "CHECKPOINT" not in await history(any_store)
+        attempts = [entry.attempt for entry in await entries(any_store) if entry.change_id == "b"]
         assert attempts == [1, 1, 2, 2, 3, 3]
 
 
@@ -142,27 +134,27 @@ class TestNothingToDo:
         assert not any(name.startswith(name_of(thousand)) for name in sys.modules)
 
     async def test_the_next_start_writes_nothing(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        await run_changes(steps("ab", done), audit_store=store)
-        before = await entries(store)
-        calls = calls_of(store)
-        report = await run_changes(steps("ab", done), audit_store=store)
+        await run_changes(steps("ab", done), audit_store=any_store)
+        before = await entries(any_store)
+        calls = calls_of(any_store)
+        report = await run_changes(steps("ab", done), audit_store=any_store)
         assert report.status is RunStatus.NOTHING_TO_DO
         assert calls == {"last": 1}
-        assert await entries(store) == before
+        assert await entries(any_store) == before
 
     async def test_another_pipeline_that_is_applied_leaves_its_checkpoint(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        await run_changes(steps("ab", done), audit_store=store)
-        one = await run_changes(steps("b", done), audit_store=store)
+        await run_changes(steps("ab", done), audit_store=any_store)
+        one = await run_changes(steps("b", done), audit_store=any_store)
         assert one.status is RunStatus.NOTHING_TO_DO
-        assert (await history(store))[-2:] == ["CHECKPOINT", "CHECKPOINT"]
+        assert (await history(any_store))[-2:] == ["CHECKPOINT", "CHECKPOINT"]
 
-        calls = calls_of(store)
-        await run_changes(steps("b", done), audit_store=store)
-        await run_changes(steps("ab", done), audit_store=store)
+        calls = calls_of(any_store)
+        await run_changes(steps("b", done), audit_store=any_store)
+        await run_changes(steps("ab", done), audit_store=any_store)
         assert calls == {"last": 2}
 
     async def test_a_checkpoint_is_not_waited_for(self, done: list[str]) -> None:
@@ -222,9 +214,9 @@ class TestTheStore:
         ]
 
     async def test_services_in_one_store_know_nothing_of_each_other(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
-        await run_changes(steps("a", done), audit_store=store, service="shop")
-        await run_changes(steps("a", done), audit_store=store, service="bank")
+        await run_changes(steps("a", done), audit_store=any_store, service="shop")
+        await run_changes(steps("a", done), audit_store=any_store, service="bank")
         assert done == ["a", "a"]
-        assert await history(store, "shop") == await history(store, "bank")
+        assert await history(any_store, "shop") == await history(any_store, "bank")

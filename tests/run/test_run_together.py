@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,7 +16,6 @@ from aflamingock import (
 )
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
-from aflamingock.stores.sqlite import SQLiteAuditStore
 from tests.change_files import package
 from tests.kit import (
     calls_of,
@@ -30,26 +28,16 @@ from tests.kit import (
 __all__ = ["package"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> AuditStore[Any]:
-    return MemoryAuditStore() if request.param == "memory" else SQLiteAuditStore(tmp_path / "a.db")
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
 class TestTwoAtOnce:
     async def test_in_one_loop_each_change_runs_once(
-        self, store: AuditStore[Any], done: list[str]
+        self, any_store: AuditStore[Any], done: list[str]
     ) -> None:
         reports = []
 
         async def run() -> None:
             options = LockOptions(retry_interval=0.05)
             changes = steps("abc", done, body=lambda: anyio.sleep(0.02))
-            reports.append(await run_changes(changes, audit_store=store, lock=options))
+            reports.append(await run_changes(changes, audit_store=any_store, lock=options))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
@@ -58,7 +46,7 @@ class TestTwoAtOnce:
         assert done == ["a", "b", "c"]
         statuses = sorted(report.status for report in reports)
         assert statuses == [RunStatus.NOTHING_TO_DO, RunStatus.NOTHING_TO_DO, RunStatus.SUCCESS]
-        assert (await history(store)).count("CHECKPOINT") == 1
+        assert (await history(any_store)).count("CHECKPOINT") == 1
 
     async def test_a_single_flamingock_runs_twice_at_once(self, done: list[str]) -> None:
         flamingock = Flamingock(

@@ -43,7 +43,7 @@ class TestStages:
 
     def test_what_is_no_stage_is_named(self):
         with pytest.raises(ConfigurationError, match="stages=: 'shop.changes' is no Stage"):
-            check_stages(None, ["shop.changes"])  # type: ignore[list-item]
+            check_stages(None, ["shop.changes"])  # type: ignore[list-item]  # a wrong argument is the test
 
 
 class TestStore:
@@ -124,7 +124,7 @@ class TestChoice:
 
     def test_what_cannot_be_compared_is_refused_as_well(self):
         with pytest.raises(ConfigurationError, match="on_drift=None"):
-            check_choice("on_drift", None, OnHistory)  # type: ignore[arg-type]
+            check_choice("on_drift", None, OnHistory)  # type: ignore[arg-type]  # a wrong argument is the test
 
 
 class TestLockOptions:

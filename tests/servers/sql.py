@@ -24,6 +24,9 @@ def excuse_drivers(blockbuster: BlockBuster) -> None:
     """Let pass what drivers do with the file system when they begin to connect."""
     engine = ("sqlalchemy/dialects/sqlite/pysqlite.py", "create_connect_args")
     blockbuster.functions["os.path.abspath"].can_block_in(*engine)
+    # asyncmy looks for its own version when it is imported
+    version = ("importlib/metadata/__init__.py", "read_text")
+    blockbuster.functions["io.TextIOWrapper.read"].can_block_in(*version)
     for name in ("os.stat", "os.path.abspath"):
         parsing = ("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         blockbuster.functions[name].can_block_in(*parsing)

@@ -155,7 +155,7 @@ async def test_what_others_create_is_seen(make):
 
 async def test_what_is_missing_is_named_where_nothing_may_be_created(make):
     async with make(auto_create=False) as store:
-        with pytest.raises(AuditStoreError, match=r"auto_create is off.*\n.*--create-scope"):
+        with pytest.raises(AuditStoreError, match=r"auto_create=False.*\n.*--create-scope"):
             await store.create()
 
         async with make() as creator:

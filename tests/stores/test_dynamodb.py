@@ -150,7 +150,7 @@ def test_an_odd_url_is_refused_and_not_repeated(url):
 
 async def test_without_auto_create_the_commands_are_told(make, dynamodb_client):
     async with make(auto_create=False) as store:
-        with pytest.raises(AuditStoreError, match="auto_create is off") as missing:
+        with pytest.raises(AuditStoreError, match="auto_create=False") as missing:
             await store.create()
 
         commands = await store.verify_schema()

@@ -40,9 +40,10 @@ store = kit.store
 faulty = kit.faulty
 
 
-async def test_a_table_with_other_keys_is_refused(make, dynamodb_client, dynamodb_prefix):
+@pytest.mark.parametrize("name", ["flamingockAuditLog", "flamingockLock", "flamingockIssues"])
+async def test_a_table_with_other_keys_is_refused(make, dynamodb_client, dynamodb_prefix, name):
     dynamodb_client.create_table(
-        TableName=f"{dynamodb_prefix}flamingockAuditLog",
+        TableName=f"{dynamodb_prefix}{name}",
         KeySchema=[{"AttributeName": "partitionKey", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "partitionKey", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",

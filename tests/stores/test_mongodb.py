@@ -112,9 +112,9 @@ def impatient(monkeypatch):
 
 
 def side_channel(store) -> AbstractAsyncContextManager[AuditStore[Any]]:
-    channel = store.open_side_channel()
+    channel: AbstractAsyncContextManager[AuditStore[Any]] | None = store.open_side_channel()
     assert channel is not None
-    return channel  # type: ignore[no-any-return]
+    return channel
 
 
 async def effects(target) -> int:
@@ -324,7 +324,7 @@ async def test_what_is_missing_is_named_where_nothing_may_be_created(
 ):
     async with MongoDBAuditStore(client, mongodb_name, auto_create=False) as store:
         for call in (store.create(), store.swap_record(None, FIRST)):
-            with pytest.raises(AuditStoreError, match=r"auto_create is off.*\n.*createCollection"):
+            with pytest.raises(AuditStoreError, match=r"auto_create=False.*\n.*createCollection"):
                 await call
 
         with MongoClient[dict[str, Any]](mongodb_url) as other:
@@ -351,6 +351,20 @@ async def test_an_index_in_the_way_is_told(client, mongodb_url, mongodb_name):
     assert isinstance(error.value.__cause__, PyMongoError)
 
 
+@pytest.mark.parametrize("name", ["flamingockAuditLog", "flamingockLock", "flamingockIssues"])
+async def test_a_view_in_the_place_of_a_collection_is_told(client, mongodb_url, mongodb_name, name):
+    with MongoClient[dict[str, Any]](mongodb_url) as other:
+        other[mongodb_name].create_collection(name, viewOn="somewhere", pipeline=[])
+
+    async with MongoDBAuditStore(client, mongodb_name) as store:
+        for call in (store.create, store.verify_schema):
+            with pytest.raises(AuditStoreIndexError, match="Failed to create") as error:
+                await call()
+
+            assert f'the collection "{name}" in database' in str(error.value)
+            assert str(error.value).endswith(f'createCollection("{name}")')
+
+
 CALLS = (
     lambda store: store.create(),
     lambda store: store.last("shop", 1),
@@ -365,7 +379,7 @@ async def test_an_unreachable_server_is_told(connect, impatient, call):
     async with store:
         with pytest.raises(
             AuditStoreConnectionError,
-            match="Unable to connect to audit store: .*'audit'.* Verify",
+            match=r"Unable to connect to audit store: .*'audit' \(127\.0\.0\.1:\d+\).* Verify",
         ) as error:
             await call(store)
 
@@ -388,6 +402,12 @@ async def test_a_wrong_password_is_told(connect, guarded_mongodb, call):
             await call(store)
 
     assert "wr" not in str(error.value)
+
+
+async def test_a_client_without_a_user_is_told(connect, guarded_mongodb):
+    async with MongoDBAuditStore(connect(guarded_mongodb.url()), "audit") as store:
+        with pytest.raises(AuditStoreConnectionError, match="asks for a user and a password"):
+            await store.last("shop", 1)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
@@ -586,7 +606,7 @@ def test_a_client_of_another_kind_is_refused():
         MongoClient[dict[str, Any]]("mongodb://localhost", connect=False) as client,
         pytest.raises(ConfigurationError, match="Give an AsyncMongoClient"),
     ):
-        MongoDBAuditStore(client, "x")  # type: ignore[arg-type]
+        MongoDBAuditStore(client, "x")  # type: ignore[arg-type]  # a wrong argument is the test
 
 
 async def test_a_client_of_a_class_of_ones_own_is_fine(mongodb_url, mongodb_name, excused):

@@ -76,6 +76,33 @@ async def test_nothing_is_in_a_file_of_somebody_else(tmp_path, path):
     assert await run_sync(names_in, tmp_path) == ["audit.db"]
 
 
+async def test_what_is_missing_is_told_with_its_file_and_can_be_created_by_hand(path):
+    async with SQLiteAuditStore(path, auto_create=False) as store:
+        with pytest.raises(AuditStoreError, match="CREATE TABLE"):
+            await store.swap_record(None, FIRST)
+
+        commands = await store.verify_schema()
+        assert len(commands) == 5
+        for command in commands:
+            async with aiosqlite.connect(command.partition("; -- in ")[2]) as other:
+                await other.execute(command)
+
+        assert await store.verify_schema() == []
+        await store.create()
+        await store.append(ENTRIES)
+        assert await store.swap_record(None, FIRST)
+
+
+async def test_an_index_that_is_missing_is_created(store, path):
+    async with aiosqlite.connect(path) as other:
+        await other.execute("DROP INDEX flamingockAuditLog_change")
+
+    [command] = await store.verify_schema()
+    assert command.startswith("CREATE INDEX")
+    await store.create()
+    assert await store.verify_schema() == []
+
+
 async def test_what_others_create_later_is_found(path):
     async with SQLiteAuditStore(path) as reader:
         await read_everything(reader)

@@ -17,11 +17,14 @@ from anyio.to_thread import run_sync
 from aflamingock.exceptions import (
     AuditStoreConnectionError,
     AuditStoreError,
+    AuditStoreIndexError,
     AuditStorePermissionError,
     UnknownOutcomeError,
 )
+from aflamingock.stores.sql import SQLAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.testing._log import chain
+from tests.servers.sql import excuse_drivers
 from tests.stores.kit import ENTRIES, last_numbers
 
 
@@ -113,6 +116,41 @@ async def test_a_file_that_may_not_be_written_is_named_and_can_be_read(open_fold
             assert await last_numbers(store) == [3, 2, 1]
             with pytest.raises(AuditStorePermissionError, match=r"audit\.db cannot be written"):
                 await store.append(chain(4)[3:])
+
+
+@pytest.mark.parametrize(
+    "kind", [SQLiteAuditStore, lambda path: SQLAuditStore.from_url(f"sqlite:///{path}")]
+)
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("CREATE TABLE flamingockAuditLog (service, sequence)", 'table "flamingockAuditLog"'),
+        ("CREATE VIEW flamingockIssues AS SELECT 1", 'table "flamingockIssues"'),
+        ("CREATE TABLE flamingockLock (token, recordKey PRIMARY KEY)", 'table "flamingockLock"'),
+        (
+            "DROP INDEX flamingockIssues_status; "
+            "CREATE INDEX flamingockIssues_status ON flamingockIssues (error)",
+            'index "flamingockIssues_status"',
+        ),
+    ],
+)
+async def test_a_table_or_index_of_another_shape_is_told(path, kind, statement, told, blockbuster):
+    excuse_drivers(blockbuster)
+    if statement.startswith("DROP"):
+        async with SQLiteAuditStore(path) as store:
+            await store.create()
+
+    file = f"{path}.lease" if "Lock" in statement else path
+    async with aiosqlite.connect(file) as other:
+        await other.executescript(statement)
+
+    async with kind(path) as store:
+        for call in (store.create, store.verify_schema):
+            with pytest.raises(AuditStoreIndexError, match="Failed to create") as error:
+                await call()
+
+            assert f"the {told} in {file} is there already" in str(error.value)
+            assert str(error.value).endswith(f"; -- in {file}")
 
 
 async def test_a_full_disk_is_named_and_nothing_is_written(store):

@@ -12,11 +12,17 @@ from aflamingock.exceptions import (
     AuditStoreError,
     ConfigurationError,
 )
-from aflamingock.stores import _sqlite as plumbing
+from aflamingock.stores.sql import SQLAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
+from aflamingock.targets import _sqlite_place as place
 from aflamingock.targets.plain import NonTransactionalTargetSystem
 from aflamingock.targets.sqlite import SQLiteTargetSystem
+from tests.servers.sql import excuse_drivers
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers, names_in
+
+
+def sql_store(path) -> SQLAuditStore:
+    return SQLAuditStore.from_url(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize(
@@ -116,14 +122,19 @@ def test_a_network_file_system_is_told_by_the_mounts(tmp_path, path, kind):
         "host /mnt/host 9p rw 0 0\n"
     )
 
-    assert plumbing._network_file_system(path, str(mounts)) == kind
+    assert place._network_file_system(path, str(mounts)) == kind
 
 
 def test_where_no_mounts_are_known_nothing_is_refused(tmp_path):
-    assert plumbing._network_file_system("/x", str(tmp_path / "missing")) is None
+    assert place._network_file_system("/x", str(tmp_path / "missing")) is None
 
 
-async def test_a_network_file_system_is_refused(store, monkeypatch):
-    monkeypatch.setattr(plumbing, "_network_file_system", lambda path: "nfs")
-    with pytest.raises(AuditStoreError, match="network file system"):
-        await store.create()
+@pytest.mark.parametrize("kind", [SQLiteAuditStore, sql_store])
+async def test_a_network_file_system_is_refused(kind, path, monkeypatch, blockbuster):
+    excuse_drivers(blockbuster)
+    monkeypatch.setattr(place, "_network_file_system", {str(path): "nfs"}.get)
+    async with kind(path) as store:
+        with pytest.raises(AuditStoreError, match=r"audit\.db lies on a network file system"):
+            await store.create()
+
+    assert await run_sync(names_in, path.parent) == []

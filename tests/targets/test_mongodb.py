@@ -478,7 +478,7 @@ async def test_an_odd_name_of_the_markers_is_refused(client, name):
 
 async def test_what_is_no_client_is_refused():
     with pytest.raises(ConfigurationError, match=r"builtins\.str .*Give an AsyncMongoClient"):
-        MongoDBTargetSystem("db", "mongodb://localhost", "shop")  # type: ignore[arg-type]
+        MongoDBTargetSystem("db", "mongodb://localhost", "shop")  # type: ignore[arg-type]  # a wrong argument is the test
 
 
 @pytest.mark.parametrize("transactional", [True, False])

@@ -15,8 +15,11 @@ import pytest
 from aflamingock.exceptions import (
     ConfigurationError,
 )
+from aflamingock.targets import _sqlite_place as place
+from aflamingock.targets.sql import SQLTargetSystem
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from aflamingock.testing import TargetSystemSuite
+from tests.servers.sql import excuse_drivers
 from tests.targets.kit import rows, run, transact
 
 
@@ -215,3 +218,21 @@ async def test_a_transaction_holds_the_file_from_its_beginning_on(tmp_path):
 def _begin_on(path):
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [SQLiteTargetSystem, lambda id, path: SQLTargetSystem.from_url(id, f"sqlite:///{path}")],
+)
+async def test_a_network_file_system_is_warned_of(make, path, monkeypatch, caplog, blockbuster):
+    excuse_drivers(blockbuster)
+    async with make("db", path):
+        pass
+
+    assert caplog.messages == []
+    monkeypatch.setattr(place, "_network_file_system", {str(path): "nfs"}.get)
+    async with make("db", path):
+        pass
+
+    [told] = caplog.messages
+    assert told.startswith(f"{path} lies on a network file system (nfs)")
