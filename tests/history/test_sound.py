@@ -72,6 +72,13 @@ SOUND = {
             *executed(11, 12, runner="two", attempt=2, epoch=2),
         ],
     ),
+    "done, although the answer was lost": history(
+        entry(STARTED),
+        entry(FAILED),
+        entry(APPLIED, **(AGAIN | {"attempt": 1}), metadata={"resolution": "verify"}),
+        events=[LEASE, call("execute", "began", 1), call("execute", "raised", 2)],
+        verified=frozenset("a"),
+    ),
     "undone": history(
         entry(STARTED, **SHARED),
         entry(APPLIED, **SHARED),
