@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -208,6 +209,26 @@ def _tell(plan: Schedule, database: str, found: list[str], folder: Path) -> None
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
 
 
+def import_what_workers_import(database: str, url: str) -> None:
+    """Import once, before any fork, whatever a worker turns out to import."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    kind = BACKENDS[database]
+
+    def be_a_worker() -> None:
+        plan = schedule(0, single_host=kind.single_host)
+        make_an_end(kind(url, folder, f"warm-up-{os.getpid()}"), plan, "the end")
+        (folder / "modules").write_text("\n".join(sys.modules))
+
+    pid = fork(be_a_worker, folder, "the-end")
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError((folder / "the-end.log").read_text())
+
+    for name in (folder / "modules").read_text().splitlines():
+        importlib.import_module(name)
+
+    shutil.rmtree(folder)
+
+
 def main() -> int:
     """Run the schedules that the command line asks for."""
     parser = argparse.ArgumentParser()
@@ -218,14 +239,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder of what was violated")
     given = parser.parse_args()
-    # imported here, and so once: a worker that is forked has them
-    if given.database == "postgresql":
-        import asyncpg  # noqa: F401
-
-        import aflamingock.stores.sql
-    elif given.database == "mongodb":
-        import aflamingock.stores.mongodb  # noqa: F401
-
+    import_what_workers_import(given.database, given.url)
     gc.freeze()
     seeds = range(given.first, given.first + given.count)
     pids = []

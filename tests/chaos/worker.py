@@ -35,6 +35,8 @@ from .schedule import Mode, Schedule, Worker
 IDS = ("a", "b", "c")
 _LONGEST = 0.02
 _PERSONS = 4
+_LAST_TTL = 60.0
+"""Of the lease of the worker at the end: nothing befalls it, on however slow a machine."""
 
 
 def is_transactional(mode: Mode, id: str) -> bool:
@@ -132,7 +134,11 @@ def build(
         audit_store=store,
         target_systems=[target],
         service=backend.service,
-        lock=LockOptions(ttl=schedule.ttl, timeout=2.0 if worker else 30.0, retry_interval=0.05),
+        lock=LockOptions(
+            ttl=schedule.ttl if worker else _LAST_TTL,
+            timeout=2.0 if worker else _LAST_TTL,
+            retry_interval=0.05,
+        ),
         transaction_mode="shared" if schedule.mode != "separate" else "separate",
     )
 
