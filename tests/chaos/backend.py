@@ -144,9 +144,12 @@ class MongoDBBackend(Backend):
 
     def target(self) -> TransactionalTargetSystem[Any]:
         """Return the target system ``data``."""
+        from pymongo import AsyncMongoClient
+
         from aflamingock.targets.mongodb import MongoDBTargetSystem
 
-        return MongoDBTargetSystem.from_url("data", self.url, self.database)
+        # never closed: the process ends with its work
+        return MongoDBTargetSystem("data", AsyncMongoClient(self.url), self.database)
 
     def store(self, target: Any, *, apart: bool) -> AuditStore[Any]:
         """Return the audit store."""

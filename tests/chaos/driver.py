@@ -23,15 +23,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from aflamingock import AuditEntry
+from aflamingock import Action, AuditEntry
 from aflamingock._host import boot_time
+from aflamingock._plan import plan as plan_module
+from aflamingock._plan.decision import next_action
 from tests.history.checker import violations
 from tests.history.events import Commit, Died, Event, History, to_line
 
 from .backend import BACKENDS, Backend
 from .recorder import read_events
-from .schedule import Schedule, Worker, schedule
+from .schedule import MODES, Schedule, Worker, schedule
 from .worker import IDS, log_to, make_an_end, run_worker
 
 _LOOKS_EVERY = 0.003
@@ -179,21 +182,21 @@ def _history(plan: Schedule, folder: Path, events: list[Event]) -> History:
     )
 
 
-def play_all(seeds: range, database: str, url: str, *, keep: bool) -> int:
+def play_all(seeds: range, given: argparse.Namespace) -> int:
     """Run the schedules of some seeds; tell what was found, and return whether anything was."""
     total: Counter[str] = Counter()
+    kind = BACKENDS[given.database]
     for seed in seeds:
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-        kind = BACKENDS[database]
-        plan = schedule(seed, single_host=kind.single_host)
-        found, done = play(plan, kind(url, folder, f"s{seed}"))
+        plan = schedule(seed, single_host=kind.single_host, mode=given.mode)
+        found, done = play(plan, kind(given.url, folder, f"s{seed}"))
         total += done
         total[plan.mode] += 1
         if found:
             total["violated"] += 1
-            _tell(plan, database, found, folder)
+            _tell(plan, given.database, found, folder)
 
-        if not (found and keep):
+        if not (found and given.keep):
             shutil.rmtree(folder)
 
     print(json.dumps(total), flush=True)
@@ -229,6 +232,11 @@ def import_what_workers_import(database: str, url: str) -> None:
     shutil.rmtree(folder)
 
 
+def _next_action_without_markers(*args: Any, **kwargs: Any) -> Action:
+    action = next_action(*args, **kwargs)
+    return Action.APPLY if action is Action.RESOLVE_MARKER else action
+
+
 def main() -> int:
     """Run the schedules that the command line asks for."""
     parser = argparse.ArgumentParser()
@@ -238,15 +246,22 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder of what was violated")
+    parser.add_argument("--mode", choices=MODES, help="only this one")
+    parser.add_argument(
+        "--without-markers", action="store_true", help="break the engine, to see that it is seen"
+    )
     given = parser.parse_args()
     import_what_workers_import(given.database, given.url)
+    if given.without_markers:
+        vars(plan_module)["next_action"] = _next_action_without_markers
+
     gc.freeze()
     seeds = range(given.first, given.first + given.count)
     pids = []
     for job in range(given.jobs):
         pid = os.fork()
         if not pid:
-            os._exit(play_all(seeds[job :: given.jobs], given.database, given.url, keep=given.keep))
+            os._exit(play_all(seeds[job :: given.jobs], given))
 
         pids.append(pid)
 

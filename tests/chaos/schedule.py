@@ -67,14 +67,16 @@ class Schedule:
         return self.mode in BOUNDED
 
 
-def schedule(seed: int, *, single_host: bool) -> Schedule:
+def schedule(seed: int, *, single_host: bool, mode: Mode | None = None) -> Schedule:
     """
     Return the schedule of a seed.
 
     :param single_host: whether the dead are seen to be dead at once
+    :param mode: the only one; by default the seed chooses
     """
     random = Random(seed)
-    mode = random.choice(MODES)
+    chosen = random.choice(MODES)
+    mode = mode or chosen
     bounded = mode in BOUNDED
     ttl = 1.0
     if bounded:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -220,7 +220,7 @@ def _told(error: BaseException | None) -> str:
     return " <- ".join(told)
 
 
-def log_to(folder: Mapping[str, Any] | Any, name: str) -> None:
+def log_to(folder: Path, name: str) -> None:
     """Let the log of this process, and whatever else it says, go to a file."""
     file = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):

@@ -7,7 +7,7 @@ States are plain tuples of small values, for a million of them are compared and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aflamingock import Action, AuditEntry, AuditState, MarkerOutcome, Recovery, TxStrategy
 from aflamingock._plan.decision import after_doubt, next_action
@@ -156,7 +156,7 @@ class Model:
         self.rules = settings.rules
         self.is_non_tx = settings.strategy is TxStrategy.NON_TX
         self.is_shared = settings.strategy is TxStrategy.TX_SHARED
-        self.actions = {None: self._action(None)}
+        self.actions: dict[str | None, Action] = {None: self._action(None)}
         self.actions |= {state.value: self._action(state) for state in AuditState}
         self.in_doubt = {state.value: after_doubt(state, settings.recovery) for state in AuditState}
         fences = (self.rules.append_at_next_number, self.rules.commit_entry_with_effect)
@@ -181,19 +181,16 @@ class Model:
         )
 
     def _action(self, state: AuditState | None) -> Action:
-        entry = state and AuditEntry(
-            service="",
-            execution_id="",
-            state=state,
-            change_id="a",
-            tx_strategy=self.settings.strategy,
-        )
-        return next_action(
-            entry, has_verify=self.settings.has_verify, recovery=self.settings.recovery
-        )
+        given = self.settings
+        entry = None
+        if state is not None:
+            strategy = given.strategy
+            entry = AuditEntry(service="", execution_id="", state=state, tx_strategy=strategy)
+
+        return next_action(entry, has_verify=given.has_verify, recovery=given.recovery)
 
 
-def moved(state: State, index: int, runner: Runner, **changes: object) -> State:
+def moved(state: State, index: int, runner: Runner, **changes: Any) -> State:
     """Return the state after a step of one runner."""
     runners = [*state.runners[:index], runner, *state.runners[index + 1 :]]
     runners.sort()
