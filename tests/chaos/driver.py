@@ -60,6 +60,19 @@ def fork(body: Callable[[], None], folder: Path, name: str) -> int:
         os._exit(code)
 
 
+class Parent:
+    """Whoever has started this process; without it, this one does not go on."""
+
+    def __init__(self) -> None:
+        self._pid = os.getppid()
+
+    def wait(self, seconds: float) -> None:
+        """Pause; end this process if the parent has ended."""
+        time.sleep(seconds)
+        if os.getppid() != self._pid:
+            raise SystemExit("The process that has asked for this is gone.")
+
+
 @dataclass(slots=True)
 class Process:
     """A worker as the driver sees it."""
@@ -111,7 +124,7 @@ class Process:
             self.is_over = True
 
 
-def play(plan: Schedule, backend: Backend) -> tuple[list[str], Counter[str]]:
+def play(plan: Schedule, backend: Backend, parent: Parent) -> tuple[list[str], Counter[str]]:
     """Run a schedule to its end; return what contradicts the invariants, and what was done."""
     folder = backend.folder
     began = boot_time()
@@ -130,10 +143,10 @@ def play(plan: Schedule, backend: Backend) -> tuple[list[str], Counter[str]]:
             if boot_time() > began + _WITHIN:
                 return [f"I9: workers have not ended within {_WITHIN:g} s"], Counter()
 
-            time.sleep(_LOOKS_EVERY)
+            parent.wait(_LOOKS_EVERY)
 
         done = sum((process.done for process in processes), Counter({"schedules": 1}))
-        return _check_end(plan, backend), done
+        return _check_end(plan, backend, parent), done
     finally:
         for process in processes:
             process.end()
@@ -148,21 +161,22 @@ def _start(plan: Schedule, backend: Backend, number: int, worker: Worker) -> Pro
     return Process(worker, name, pid, faults_at)
 
 
-def _check_end(plan: Schedule, backend: Backend) -> list[str]:
+def _check_end(plan: Schedule, backend: Backend, parent: Parent) -> list[str]:
     folder = backend.folder
     pid = fork(lambda: make_an_end(backend, plan, "the end"), folder, "the-end")
     deadline = boot_time() + _WITHIN
-    status = None
-    while status is None:
-        ended, code = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            status = code
-        elif boot_time() > deadline:
+    ended, status = 0, 0
+    try:
+        while not ended and boot_time() < deadline:
+            parent.wait(_LOOKS_EVERY)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+    finally:
+        if not ended:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return [f"I9: the last run has not ended within {_WITHIN:g} s"]
-        else:
-            time.sleep(_LOOKS_EVERY)
+
+    if not ended:
+        return [f"I9: the last run has not ended within {_WITHIN:g} s"]
 
     if status != 0:
         return [f"I11: the last run was ended with status {status}"]
@@ -186,10 +200,11 @@ def play_all(seeds: range, given: argparse.Namespace) -> int:
     """Run the schedules of some seeds; tell what was found, and return whether anything was."""
     total: Counter[str] = Counter()
     kind = BACKENDS[given.database]
+    parent = Parent()
     for seed in seeds:
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
         plan = schedule(seed, single_host=kind.single_host, mode=given.mode)
-        found, done = play(plan, kind(given.url, folder, f"s{seed}"))
+        found, done = play(plan, kind(given.url, folder, f"s{seed}"), parent)
         total += done
         total[plan.mode] += 1
         if found:
@@ -206,7 +221,7 @@ def play_all(seeds: range, given: argparse.Namespace) -> int:
 def _tell(plan: Schedule, database: str, found: list[str], folder: Path) -> None:
     print(f"seed {plan.seed} on {database} ({plan.mode}), in {folder}: {plan}")
     for text in found:
-        print(f"  {text}")
+        print(f"  {text}", flush=True)
 
     for log in sorted(folder.glob("*.log")):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
@@ -251,6 +266,7 @@ def main() -> int:
         "--without-markers", action="store_true", help="break the engine, to see that it is seen"
     )
     given = parser.parse_args()
+    parent = Parent()
     import_what_workers_import(given.database, given.url)
     if given.without_markers:
         vars(plan_module)["next_action"] = _next_action_without_markers
@@ -265,7 +281,15 @@ def main() -> int:
 
         pids.append(pid)
 
-    return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in pids)
+    codes: list[int] = []
+    while pids:
+        parent.wait(_LOOKS_EVERY)
+        pid, status = os.waitpid(pids[0], os.WNOHANG)
+        if pid:
+            codes.append(os.waitstatus_to_exitcode(status))
+            pids.pop(0)
+
+    return max(code != 0 for code in codes)
 
 
 if __name__ == "__main__":

@@ -87,11 +87,11 @@ def test_in_mongodb_no_schedule_violates_an_invariant(
     with MongoClient[dict[str, Any]](mongodb_url) as client:
         client[MongoDBBackend.database].create_collection("effects")
         # the transaction of a process that was killed stands in the way until the server ends it
-        usual = client.admin.command("setParameter", 1, **{_LIFETIME: 5})["was"]
+        usual = client.admin.command({"setParameter": 1, _LIFETIME: 5})["was"]
         try:
             total = summary(drive(request, "mongodb", url=mongodb_url))
         finally:
-            client.admin.command("setParameter", 1, **{_LIFETIME: usual})
+            client.admin.command({"setParameter": 1, _LIFETIME: usual})
             client.drop_database(MongoDBBackend.database)
 
     assert total["schedules"] > 0
