@@ -67,6 +67,14 @@ def tests_core(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill and stop processes at random: ``-- --schedules 3000``, and ``--first-seed``."""
+    _install(session, "test", editable=True)
+    _install_servers(session)
+    session.run("pytest", "tests/chaos", "-n", "2", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Run every example to its end, with the servers that it needs; say which were skipped."""
     _install(session, "test", editable=True)

@@ -98,6 +98,7 @@ class HeldLease:
         self._clock = clock
         self._sent_at = sent_at
         self._lost: str | None = None
+        self._unrenewed: float | None = None
 
     @property
     def epoch(self) -> int:
@@ -137,6 +138,10 @@ class HeldLease:
         """
         self._lost = reason
 
+    def lapse(self) -> None:
+        """Take note that the run is ended for want of a renewal, though one may still come."""
+        self._unrenewed = self._clock() - self._sent_at
+
     def check(self) -> None:
         """
         Stand before each irreversible step.
@@ -159,8 +164,9 @@ class HeldLease:
 
     def error(self) -> LockLostError:
         """Return the error that tells of the loss."""
+        unrenewed = self._unrenewed or self._clock() - self._sent_at
         reason = self._lost or (
-            f"was not renewed for {self._clock() - self._sent_at:.1f} s of its "
+            f"was not renewed for {unrenewed:.1f} s of its "
             f"{self.lease.ttl:g} s: this process was stopped, or the audit store was out of reach"
         )
         return LockLostError(

@@ -145,6 +145,16 @@ class TestDeadlines:
         with pytest.raises(LockLostError, match=r"was not renewed for 58\.5 s of its 60 s: .*"):
             held.check()
 
+    def test_a_renewal_that_comes_too_late_does_not_change_what_the_error_tells(self):
+        clock = Clock(100.0)
+        held = HeldLease(_lease(), sent_at=100.0, clock=clock)
+        clock.now = 141.0
+        held.lapse()
+        held.renewed(_lease(), sent_at=141.0)
+
+        with pytest.raises(LockLostError, match="was not renewed for 41.0 s of its 60 s"):
+            raise held.error()
+
     def test_the_epoch_is_that_of_the_lease(self):
         assert HeldLease(_lease(epoch=8), sent_at=0.0, clock=Clock()).epoch == 8
 

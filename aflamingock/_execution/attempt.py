@@ -26,6 +26,7 @@ _TORN = (
     "ALTER, also in a procedure: what was done before may stand. Give the change "
     "transactional=False."
 )
+_REMOVAL_WITHIN = 5.0
 
 Following = Callable[[], Sequence[AuditEntry]]
 """What to append together with the closing entry: asked at that moment."""
@@ -135,8 +136,10 @@ class Attempt:
             raise FlamingockError(_TORN)
 
     async def _remove_marker(self) -> None:
+        # Not cut off: the attempt is closed, and must not seem to have been interrupted.
         try:
-            await self._target.remove_marker(self.opened.entry_id)
+            with anyio.fail_after(_REMOVAL_WITHIN, shield=True):
+                await self._target.remove_marker(self.opened.entry_id)
         except Exception as exc:  # the log has the outcome: nobody asks this marker again
             logger.warning("The marker of change %r was not removed: %s", self.change.id, exc)
 

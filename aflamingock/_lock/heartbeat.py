@@ -128,6 +128,7 @@ class Heartbeat:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
+            self._held.lapse()
             self._on_end()
 
 
