@@ -178,9 +178,9 @@ def record_target(target: TransactionalTargetSystem[Any], recorder: Recorder) ->
     transaction = target.transaction
 
     @asynccontextmanager
-    async def recorded_transaction() -> AsyncIterator[Any]:
+    async def recorded_transaction(*identity: Any) -> AsyncIterator[Any]:
         recorder.passes()
-        async with transaction() as session:
+        async with transaction(*identity) as session:
             yield session
             recorder.passes()
 
