@@ -21,6 +21,7 @@ from .context import RunContext
 logger = logging.getLogger(__name__)
 
 _COMMIT_WITHIN = 90.0
+_REMOVAL_WITHIN = 5.0
 _TORN = (
     "The transaction was ended from within, as MySQL and MariaDB do at a statement like CREATE or "
     "ALTER, also in a procedure: what was done before may stand. Give the change "
@@ -135,8 +136,10 @@ class Attempt:
             raise FlamingockError(_TORN)
 
     async def _remove_marker(self) -> None:
+        # Not cut off: the attempt is closed, and must not seem to have been interrupted.
         try:
-            await self._target.remove_marker(self.opened.entry_id)
+            with anyio.fail_after(_REMOVAL_WITHIN, shield=True):
+                await self._target.remove_marker(self.opened.entry_id)
         except Exception as exc:  # the log has the outcome: nobody asks this marker again
             logger.warning("The marker of change %r was not removed: %s", self.change.id, exc)
 

@@ -6,7 +6,6 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 _COST = 5e-5
 """How long a step takes, so that who never waits does not hold up the others."""
-_RESOLUTION = 1e-9
-_numbers = count()
+_LATENESS = 1e-6
+"""How much too late a timer comes at the least: a clock has to show its time by then."""
 
 
 class NumberedTask(asyncio.Task):
@@ -107,7 +106,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if self._ready:
             due = world.now + _COST
         elif self._timers:
-            due = self.process.moment_of(self._timers[0][0])
+            due = self.process.moment_of(self._timers[0][0]) + _LATENESS
         else:
             return
 
@@ -128,7 +127,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._plan()
 
     def _run_one(self) -> None:
-        now = self.time() + _RESOLUTION
+        now = self.time()
         while self._timers and self._timers[0][0] <= now:
             self._ready.append(heapq.heappop(self._timers)[2])
 

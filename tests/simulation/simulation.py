@@ -48,7 +48,7 @@ def simulate(seed: int) -> Outcome:
         world.is_calm = True
         world.pass_time(_DRAIN)
         _judge(scenario)
-        found = [*world.violations, *violations(scenario.history()), *_effects(scenario)]
+        found = [*world.violations, *_contradictions(scenario), *_effects(scenario)]
         trace = tuple(world.trace)
         for process in world.processes:
             process.unwind()
@@ -98,6 +98,15 @@ async def _resolve(scenario: Scenario, flamingock: Flamingock, change_id: str) -
         effects[key] = 0
 
     await flamingock.audit.resolve(change_id, Resolution.ROLLED_BACK)
+
+
+def _contradictions(scenario: Scenario) -> list[str]:
+    history = scenario.history()
+    last = {entry.change_id: entry for entry in history.entries}
+    verified = [id for id, entry in last.items() if entry.metadata.get("resolution") == "verify"]
+    # What verify has found counts more than how the call before it seemed to end.
+    allowed = [f"I4: the log ends with APPLIED for {id!r}, and the last of it" for id in verified]
+    return [found for found in violations(history) if not found.startswith(tuple(allowed))]
 
 
 def _effects(scenario: Scenario) -> list[str]:
