@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 
+_MOMENTS = (
+    *("granted", "granted", "granted", "read", "swap", "append", "append", "append within", "create", "connect"),
+    *("begin", "statement", "marker", "commit", "commit", "claim", "unmark", "rollback", "effect"),
+)
+
+
+def focus(draw: Random) -> str:
+    """Return the moment around which most of the misfortunes happen."""
+    return draw.choice(_MOMENTS)
+
+
 def stages(draw: Random) -> list[list[ChangePlan]]:
     """Return the changes of one stage or two."""
     count = draw.choice((1, 1, 2, 2, 3, 4))
@@ -89,7 +100,10 @@ def misfortunes(scenario: Scenario, process: Process) -> None:
         (0.12, Process.interrupt),
     ):
         if draw.random() < probability:
-            process.plans[int(10 ** draw.uniform(0.5, 3.0))] = misfortune
+            if draw.random() < 0.5:
+                process.plans[int(10 ** draw.uniform(0.5, 2.5))] = misfortune
+            else:
+                process.plans_at[scenario.focus, draw.choice((1, 1, 2, 3))] = misfortune
 
 
 def listeners(world: World) -> list[tuple[type[Event], Callable[[Any], object]]]:
@@ -109,7 +123,7 @@ def _kill(process: Process) -> None:
 
 
 def _stop(scenario: Scenario, process: Process) -> None:
-    seconds = scenario.ttl * scenario.world.random.choice((0.1, 0.3, 0.6, 1.0, 1.5, 3.0))
+    seconds = scenario.ttl * scenario.world.random.choice((0.1, 0.3, 0.6, 1.0, 1.3, 1.7, 3.0))
     scenario.has_long_stops |= seconds > scenario.ttl / 4
     process.stop(seconds)
 

@@ -44,6 +44,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = process.world.numbers
         self._due: float | None = None
+        process.loops.append(self)
 
     def time(self) -> float:
         return self.process.clock()
@@ -100,6 +101,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self.process.is_alive:
             self.process.world.violated("I11", f"{self.process.name}: {context}")
+
+    def wake(self) -> None:
+        """Go on with what is ready, for a process that had stopped."""
+        self._due = None
+        self._plan()
 
     def _plan(self) -> None:
         world = self.process.world

@@ -85,6 +85,7 @@ class Network:
         if not process.is_alive:
             raise told.refused("This process is dead.")
 
+        process.reaches(what)
         reply = asyncio.get_running_loop().create_future()
         fault = self._draw(process)
         if fault is not Fault.NONE:

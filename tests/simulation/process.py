@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import inspect
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .loop import VirtualLoop
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
     from .world import World
 
-_STEPS_OF_A_GHOST = 5_000
+_TRIES = 20
+_STEPS = 5_000
 
 
 class Process:
@@ -37,9 +40,12 @@ class Process:
         self.steps = 0
         self.held: HeldLease | None = None
         self.tasks: list[asyncio.Task] = []
-        self.plans: dict[int, Any] = {}
+        self.plans: dict[int, Callable[[Process], object]] = {}
+        self.plans_at: dict[tuple[str, int], Callable[[Process], object]] = {}
+        self.calls: Counter[str] = Counter()
         self.main: asyncio.Task | None = None
         self._offset = world.random.uniform(0, 1000)
+        self.loops: list[VirtualLoop] = []
         self.work_loop = VirtualLoop(self)
         world.processes.append(self)
 
@@ -77,6 +83,13 @@ class Process:
         if plan is not None and self.is_alive:
             plan(self)
 
+    def reaches(self, what: str) -> None:
+        """Take note of a moment, as of a call; what was planned for it happens soon after."""
+        self.calls[what] += 1
+        plan = self.plans_at.pop((what, self.calls[what]), None)
+        if plan is not None:
+            self.plans[self.steps + self.world.random.choice((0, 0, 1, 2, 4, 8))] = plan
+
     def kill(self) -> None:
         """End it at once: nothing of it runs any more, not even what stands in a finally."""
         if self.is_alive:
@@ -106,22 +119,6 @@ class Process:
         if self.main is not None:
             self.main.cancel()
 
-    def unwind(self) -> None:
-        """Let a dead process's coroutines end, none of whose calls reaches anybody."""
-        self.is_alive, self.is_ghost = False, True
-        self.stopped_until = self.work_loop.blocked_until = 0.0
-        for _ in range(20):
-            left = [task for task in self.tasks if not task.done()]
-            if not left:
-                break
-
-            for task in left:
-                task.cancel()
-
-            self.world.drain(_STEPS_OF_A_GHOST)
-
-        self.is_ghost = False
-
     def _ended(self, task: asyncio.Task) -> None:
         if not self.is_alive:
             return
@@ -132,3 +129,36 @@ class Process:
             self.world.violated("I11", f"{self.name} ended with {error!r}", error)
 
         self.world.process_ended(self)
+
+
+def unwind(world: World) -> None:
+    """
+    Let the coroutines of dead processes end, none of whose calls reaches anybody.
+
+    What was created and has not begun begins first, lest Python warn of it.
+    """
+    for process in world.processes:
+        process.is_alive, process.is_ghost = False, True
+        process.stopped_until = process.work_loop.blocked_until = 0.0
+        for loop in process.loops:
+            loop.wake()
+
+    world.run(until=lambda: False, within=0.01)
+    for _ in range(_TRIES):
+        tasks = [task for process in world.processes for task in process.tasks]
+        left = [task for task in tasks if not task.done() and _has_begun(task)]
+        if not left:
+            break
+
+        for task in left:
+            task.cancel()
+
+        world.run(until=lambda: all(task.done() for task in left), within=1e6, steps=_STEPS)
+
+    for process in world.processes:
+        process.is_ghost = False
+
+
+def _has_begun(task: asyncio.Task) -> bool:
+    coroutine: Any = task.get_coro()
+    return inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED

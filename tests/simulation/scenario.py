@@ -43,6 +43,7 @@ class Scenario:
         self.network = Network(world)
         self.main, self.other = Database(world, "main"), Database(world, "other")
         self.main.clock_rate = self.rate()
+        self.focus = drawing.focus(draw)
         self.single_host = self.is_tame and draw.random() < 0.15
         self.has_side_channel = draw.random() < 0.7
         self.batch = draw.choice((2, 5, 200))
@@ -67,9 +68,8 @@ class Scenario:
 
     def rate(self) -> float:
         """Draw how fast a clock runs."""
-        return self.world.random.uniform(0.985, 1.015) if self.is_tame else (
-            self.world.random.uniform(0.5, 1.5)
-        )
+        draw = self.world.random
+        return draw.uniform(0.985, 1.015) if self.is_tame else draw.choice((0.5, 0.5, 1.0, 1.5))
 
     def build(self, process: Process) -> Flamingock:
         """Return what a process of the application builds."""
@@ -132,6 +132,7 @@ class Scenario:
             )
         )
         self.world.note(process, "granted", held.epoch)
+        process.reaches("granted")
 
     def renewed(self, held: HeldLease) -> None:
         """Take note of a lease that was renewed."""

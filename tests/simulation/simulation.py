@@ -12,7 +12,7 @@ from aflamingock._plan.decision import is_applied
 from aflamingock.exceptions import ManualInterventionError
 
 from ..history.checker import violations
-from .process import Process
+from .process import Process, unwind
 from .scenario import Scenario
 from .stand_in import simulated
 
@@ -50,8 +50,7 @@ def simulate(seed: int) -> Outcome:
         _judge(scenario)
         found = [*world.violations, *_contradictions(scenario), *_effects(scenario)]
         trace = tuple(world.trace)
-        for process in world.processes:
-            process.unwind()
+        unwind(world)
 
     if seed % _COLLECT_EVERY == 0:
         gc.collect()

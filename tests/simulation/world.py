@@ -11,10 +11,6 @@ from typing import Any
 from .process import Process
 
 
-class ViolationError(Exception):
-    """A rule was broken."""
-
-
 class World:
     """
     Time and chance, the same for the same seed.
@@ -71,10 +67,6 @@ class World:
         end = self.now + seconds
         self.run(until=lambda: False, within=seconds)
         self.now = end
-
-    def drain(self, steps: int) -> None:
-        """Run a number of events."""
-        self.run(until=lambda: False, within=1e6, steps=steps)
 
     def chance(self, probability: float) -> bool:
         """Draw whether something happens."""
