@@ -1,4 +1,4 @@
-"""Simulate seeds: ``python -m tests.simulation --seeds 20000``, or one with its trace: ``--seed 7``."""
+"""Simulate many seeds (``--seeds 20000``), or one and tell its story (``--seed 7``)."""
 
 from __future__ import annotations
 

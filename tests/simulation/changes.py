@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from aflamingock import ChangeContext, Recovery, Verification, change
@@ -56,7 +56,7 @@ class ChangePlan:
         )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _declared(*, id: str, has_rollback: bool, has_verify: bool, **options: Any) -> type:
     class Step:
         async def execute(self, effects: Effects, context: ChangeContext) -> None:

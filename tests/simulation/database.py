@@ -218,7 +218,7 @@ class Database:
                 raise LockedError("the database is locked")
 
             if self.locking:
-                held = {("entry", entry.sequence) for entry in other.entries}
+                held: set[Hashable] = {("entry", entry.sequence) for entry in other.entries}
                 held |= {("marker", key) for key in other.markers}
                 if held.intersection(keys):
                     raise LockedError("a row is locked")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 _MOMENTS = (
-    *("granted", "granted", "granted", "read", "swap", "append", "append", "append within", "create", "connect"),
-    *("begin", "statement", "marker", "commit", "commit", "claim", "unmark", "rollback", "effect"),
+    *("granted", "granted", "granted", "read", "swap", "append", "append", "append within"),
+    *("begin", "statement", "marker", "commit", "commit", "commit", "commit", "claim", "claim"),
+    *("unmark", "rollback", "effect", "create", "connect"),
 )
 
 
@@ -103,7 +104,7 @@ def misfortunes(scenario: Scenario, process: Process) -> None:
             if draw.random() < 0.5:
                 process.plans[int(10 ** draw.uniform(0.5, 2.5))] = misfortune
             else:
-                process.plans_at[scenario.focus, draw.choice((1, 1, 2, 3))] = misfortune
+                process.plans_at[scenario.focus, draw.choice((1, 1, 1, 2, 3))] = misfortune
 
 
 def listeners(world: World) -> list[tuple[type[Event], Callable[[Any], object]]]:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from .process import Process
@@ -29,12 +29,12 @@ class NumberedTask(asyncio.Task):
         return self._number
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop:
     """
     Runs callbacks one at a time, whenever the world says so.
 
     Each callback is a step of its own: between two of them the process can be killed or stopped,
-    and other processes run.
+    and other processes run. It has what tasks, futures and anyio ask of an event loop.
     """
 
     def __init__(self, process: Process) -> None:
@@ -52,7 +52,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Any = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, cast(Any, self), context)
         self._ready.append(handle)
         self._plan()
         return handle
@@ -67,7 +67,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = asyncio.TimerHandle(when, callback, args, cast(Any, self), context)
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         self._plan()
         return handle
@@ -76,7 +76,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Leave it: it is thrown away when it is due."""
 
     def create_future(self) -> asyncio.Future:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast(Any, self))
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> asyncio.Task:
         number = next(self._numbers)

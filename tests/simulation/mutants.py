@@ -113,7 +113,7 @@ def _lease_without_end() -> Mutant:
 
 def _wall_clock_decides() -> Mutant:
     async def careless(self: Lock, lease: Any, *, watched: float) -> bool:
-        return lease.released or watched > lease.ttl / 2
+        return bool(lease.released) or watched > lease.ttl / 2
 
     return [(Lock, "_may_take", careless)]
 

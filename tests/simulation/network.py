@@ -1,4 +1,4 @@
-"""What lies between a process and a database: requests and answers that are late, lost or doubled."""
+"""What lies between a process and a server: requests and answers get late, lost or doubled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from .process import Process
 from .world import World
@@ -14,6 +14,7 @@ from .world import World
 T = TypeVar("T")
 
 _LOOK_AGAIN = 0.05
+_AT_FOCUS = 0.3
 
 
 class LockedError(Exception):
@@ -64,6 +65,7 @@ class Network:
     Carries the calls of all processes.
 
     :ivar fault_rate: how many of the requests meet a fault
+    :ivar focus: what kind of request meets more of them
     :ivar patience: after how many seconds a driver gives up
     :ivar lock_wait: for how many seconds a server waits for a lock
     """
@@ -72,6 +74,7 @@ class Network:
         draw = world.random
         self.world = world
         self.fault_rate = draw.choice((0.0, 0.01, 0.03, 0.1, 0.3))
+        self.focus = ""
         self.latency = draw.choice((0.001, 0.01, 0.05, 0.3))
         self.patience = draw.choice((1.0, 3.0, 8.0))
         self.lock_wait = draw.choice((0.3, 2.0, 5.0))
@@ -87,7 +90,7 @@ class Network:
 
         process.reaches(what)
         reply = asyncio.get_running_loop().create_future()
-        fault = self._draw(process)
+        fault = self._draw(process, what)
         if fault is not Fault.NONE:
             self.world.note(process, fault, what)
 
@@ -98,8 +101,7 @@ class Network:
         else:
             self._send(reply, what, serve, told, fault, there, back)
 
-        answer: Any = await reply
-        return answer
+        return cast(T, await reply)
 
     def _send(
         self,
@@ -148,9 +150,7 @@ class Network:
         except LockedError as exc:
             if self.world.now < until:
                 again = min(_LOOK_AGAIN, self.lock_wait / 3)
-                self.world.after(
-                    again, lambda: self._arrive(reply, what, serve, told, back, until)
-                )
+                self.world.after(again, lambda: self._arrive(reply, what, serve, told, back, until))
                 return
 
             error = told.busy(f"{what}: {exc}")
@@ -163,20 +163,31 @@ class Network:
         if error is not None:
             self._fail(reply, back, error)
         else:
-            self.world.after(back, lambda: reply.done() or reply.set_result(answer))
+            self.world.after(back, lambda: _settle(reply, answer))
 
     def _fail(self, reply: asyncio.Future, seconds: float, error: Exception) -> None:
-        self.world.after(seconds, lambda: reply.done() or reply.set_exception(error))
+        self.world.after(seconds, lambda: _settle(reply, error))
 
     def _travel(self) -> float:
         latency = 0.001 if self.world.is_calm else self.latency
         return latency * (0.2 + self.world.random.expovariate(1.0))
 
-    def _draw(self, process: Process) -> Fault:
+    def _draw(self, process: Process, what: str) -> Fault:
         if self.world.now < process.cut_off_until:
             return self.world.random.choice((Fault.REQUEST_LOST, Fault.REPLY_LOST))
 
-        if self.world.is_calm or not self.world.chance(self.fault_rate):
+        rate = max(self.fault_rate, _AT_FOCUS if what == self.focus else 0.0)
+        if self.world.is_calm or not self.world.chance(rate):
             return Fault.NONE
 
         return self.world.random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+
+
+def _settle(reply: asyncio.Future, answer: object) -> None:
+    if reply.done():
+        return
+
+    if isinstance(answer, Exception):
+        reply.set_exception(answer)
+    else:
+        reply.set_result(answer)

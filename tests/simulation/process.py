@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from .loop import VirtualLoop
 
@@ -72,7 +73,7 @@ class Process:
         world = self.world
         self.steps += 1
         world.current = self
-        asyncio._set_running_loop(loop)
+        asyncio._set_running_loop(cast(Any, loop))
         try:
             handle._run()
         finally:
@@ -153,7 +154,7 @@ def unwind(world: World) -> None:
         for task in left:
             task.cancel()
 
-        world.run(until=lambda: all(task.done() for task in left), within=1e6, steps=_STEPS)
+        world.run(until=partial(_are_done, left), within=1e6, steps=_STEPS)
 
     for process in world.processes:
         process.is_ghost = False
@@ -162,3 +163,7 @@ def unwind(world: World) -> None:
 def _has_begun(task: asyncio.Task) -> bool:
     coroutine: Any = task.get_coro()
     return inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
+
+
+def _are_done(tasks: Sequence[asyncio.Task]) -> bool:
+    return all(task.done() for task in tasks)

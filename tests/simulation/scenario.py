@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import anyio
 
@@ -43,12 +44,14 @@ class Scenario:
         self.network = Network(world)
         self.main, self.other = Database(world, "main"), Database(world, "other")
         self.main.clock_rate = self.rate()
-        self.focus = drawing.focus(draw)
+        self.focus = self.network.focus = drawing.focus(draw)
         self.single_host = self.is_tame and draw.random() < 0.15
         self.has_side_channel = draw.random() < 0.7
         self.batch = draw.choice((2, 5, 200))
         self.idle_limit = draw.choice((5.0, 20.0, 60.0))
-        self.transaction_mode = draw.choice(("shared", "shared", "separate"))
+        self.transaction_mode: Literal["shared", "separate"] = (
+            "separate" if draw.random() < 0.3 else "shared"
+        )
         self.async_writes = draw.random() < 0.7
         self.stages = drawing.stages(draw)
         self.plans = {plan.id: plan for stage in self.stages for plan in stage}
@@ -110,7 +113,7 @@ class Scenario:
             self.waiting += 1
             self.world.after(
                 draw.choice((0.0, 0.01, self.ttl / 2, self.ttl)) * draw.random(),
-                lambda name=name: self._begin(name),
+                partial(self._begin, name),
             )
 
         if not self.world.run(until=self._is_over, within=_LONGEST_LIFE):
@@ -153,7 +156,6 @@ class Scenario:
         if not process.is_alive:
             return
 
-        told = {"change_id": context.change_id, "attempt": context.attempt}
         self.world.note(process, step, method, context.change_id, context.attempt)
         self.record(
             Called(
@@ -162,7 +164,8 @@ class Scenario:
                 method=method,
                 step=step,
                 epoch=context.epoch,
-                **told,
+                change_id=context.change_id,
+                attempt=context.attempt,
             )
         )
 

@@ -35,7 +35,9 @@ class Outcome:
 
     def __str__(self) -> str:
         """Return the trace, and what is wrong."""
-        lines = [f"{time:12.4f} {who:8} {' '.join(map(str, what))}" for time, who, *what in self.trace]
+        lines = [
+            f"{time:12.4f} {who:8} {' '.join(map(str, what))}" for time, who, *what in self.trace
+        ]
         return "\n".join([*lines, f"seed {self.seed}", *self.violations])
 
 
@@ -85,7 +87,7 @@ async def _last_run(scenario: Scenario, process: Process) -> None:
 async def _resolve(scenario: Scenario, flamingock: Flamingock, change_id: str) -> None:
     """Say what a person finds who looks at the target system, and who cleans up what is half."""
     effects, plan = scenario.other.effects, scenario.plans[change_id]
-    if not plan.target == "plain" and not plan.is_transactional:
+    if plan.target != "plain" and not plan.is_transactional:
         effects = (scenario.main if plan.target == "shared" else scenario.other).effects
 
     keys = [(change_id, step) for step in range(plan.steps)]

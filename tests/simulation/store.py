@@ -92,16 +92,16 @@ class SimulatedStore(AuditStore[Session]):
 
     async def swap_record(self, current: Record | None, new: Record) -> bool:
         """Write the record *new* if *current* still stands."""
-        world = self._scenario.world
-        if new.value.get("released") and current is not None and not current.value["released"]:
-            if self._process.is_alive and current.value["epoch"] == new.value["epoch"]:
-                self._scenario.record(
-                    Released(
-                        time=world.now, runner=self._process.name, epoch=new.value["epoch"]
-                    )
-                )
+        if current is not None and new.value.get("released"):
+            self._note_release(current, new)
 
         return await self._call("swap", lambda: self._database.swap(current, new), _WRITE)
+
+    def _note_release(self, current: Record, new: Record) -> None:
+        epoch = new.value["epoch"]
+        if self._process.is_alive and current.value["epoch"] == epoch:  # else it is by force
+            now = self._scenario.world.now
+            self._scenario.record(Released(time=now, runner=self._process.name, epoch=epoch))
 
     async def save_issue(self, issue: Issue) -> None:
         """Keep an issue."""

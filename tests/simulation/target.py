@@ -27,9 +27,7 @@ _CLOSING_TIME = 10.0
 _STATEMENT = Told(
     refused=ConnectionError, lost=ConnectionError, busy=ConnectionError, may_double=False
 )
-_BEGIN = Told(
-    refused=SystemBusyError, lost=ConnectionError, busy=SystemBusyError, may_double=False
-)
+_BEGIN = Told(refused=SystemBusyError, lost=ConnectionError, busy=SystemBusyError, may_double=False)
 _COMMIT = Told(refused=ConnectionError, lost=UnknownOutcomeError, busy=ConnectionError)
 _MARKER = Told(refused=SystemBusyError, lost=UnknownOutcomeError, busy=SystemBusyError)
 
@@ -177,9 +175,7 @@ class SimulatedTarget(TransactionalTargetSystem[Session]):
     def objects(self, session: Session) -> Mapping[str, object]:
         """Return what acts within a transaction."""
         return {
-            "effects": Effects(
-                self._scenario, self._process, self.database, session.transaction
-            )
+            "effects": Effects(self._scenario, self._process, self.database, session.transaction)
         }
 
     @asynccontextmanager

@@ -1,10 +1,11 @@
-"""The engine in a simulated world: nothing is lost and nothing is done twice, whatever goes wrong."""
+"""The engine in a simulated world: nothing is lost, nothing is done twice, whatever goes wrong."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from .__main__ import check
 from .mutants import MUTANTS, mutated
 from .simulation import simulate
 
+ROOT = Path(__file__).parents[2]
 SEEDS = 2_000
 AT_ONCE = 100
 WITHIN = 1_500
@@ -41,7 +43,7 @@ def test_a_seed_is_the_same_story_in_another_process() -> None:
 
 def _fingerprint(*, seed: int, hash_seed: str) -> str:
     command = [sys.executable, "-c", REPLAY.format(seed=seed)]
-    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True, timeout=60
     )
