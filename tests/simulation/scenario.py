@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import anyio
 
-from aflamingock import AuditEntry, AuditOptions, Flamingock, FlamingockError, LockOptions, Stage
+from aflamingock import (
+    AuditEntry,
+    AuditOptions,
+    Flamingock,
+    FlamingockError,
+    LockOptions,
+    Stage,
+)
 from aflamingock._lease import HeldLease
 from aflamingock._records import Lease
 from aflamingock.abc import ChangeContext
@@ -20,6 +27,7 @@ from .changes import ChangePlan
 from .database import Database, Transaction
 from .network import Network
 from .process import Process
+from .report import false_words
 from .target import targets_of
 from .world import World
 
@@ -215,8 +223,9 @@ class Scenario:
         """
         error: BaseException | None = None
         is_public = True
+        answer: object = None
         try:
-            await action()
+            answer = await action()
         except (FlamingockError, asyncio.CancelledError) as exc:
             error = exc
         except Exception as exc:
@@ -225,6 +234,9 @@ class Scenario:
         name = type(error).__name__ if error else ""
         if process.is_alive:
             self.world.note(process, "run ended", name, str(error)[:160] if error else "")
+            for told in false_words(getattr(error, "report", answer), self.main.log.values()):
+                self.world.violated("I11", f"{process.name} {told}")
+
             self.record(
                 Ended(
                     time=self.world.now,
