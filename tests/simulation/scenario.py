@@ -38,21 +38,22 @@ class Scenario:
     """
     Everything about one seed.
 
+    :param focus: the moment around which things go wrong, and clocks with them; else it is drawn
     :ivar is_tame: whether all clocks run within what the lease allows for, so that two runners
         are never at work at the same time
     :ivar main: the server of the audit store, and of the target system that shares it
     :ivar other: the server of the other target systems
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, focus: str | None = None) -> None:
         self.world = world = World(seed)
         draw = world.random
-        self.is_tame = draw.random() < 0.7
+        self.is_tame = draw.random() < 0.7 and focus is None
         self.ttl = draw.choice((2.0, 6.0, 20.0))
         self.network = Network(world)
         self.main, self.other = Database(world, "main"), Database(world, "other")
         self.main.clock_rate = self.rate()
-        self.focus = self.network.focus = drawing.focus(draw)
+        self.focus = self.network.focus = focus or drawing.focus(draw)
         self.single_host = self.is_tame and draw.random() < 0.15
         self.has_side_channel = draw.random() < 0.7
         self.batch = draw.choice((2, 5, 200))

@@ -41,9 +41,9 @@ class Outcome:
         return "\n".join([*lines, f"seed {self.seed}", *self.violations])
 
 
-def simulate(seed: int) -> Outcome:
+def simulate(seed: int, focus: str | None = None) -> Outcome:
     """Simulate a seed: chaos, then calm, then a last run that must find everything in order."""
-    scenario = Scenario(seed)
+    scenario = Scenario(seed, focus)
     world = scenario.world
     with simulated(scenario):
         scenario.chaos()
