@@ -75,6 +75,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulate the engine in many worlds full of faults: ``-- --seeds 20000``, ``-- --seed 7``."""
+    _install(session, "test", editable=True)
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Run every example to its end, with the servers that it needs; say which were skipped."""
     _install(session, "test", editable=True)

@@ -172,6 +172,10 @@ async def _record_release(run: Run, epoch: int, status: LeaseStatus, reason: str
     metadata = {"reason": storable_text(reason or "", _IN_A_REASON), "holder": str(status.lease)}
     entry = run.origin.system_entry(AuditType.LOCK_RELEASED, epoch=epoch, metadata=metadata)
     for _ in range(_TRIES):
+        if run.log.history.epoch > epoch:  # who holds the lease by now has fenced the old holder
+            logger.warning("The lease was released, and taken before an entry could tell of it.")
+            return
+
         try:
             await run.log.append(entry)
         except SequenceConflictError:

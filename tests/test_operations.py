@@ -24,6 +24,7 @@ from aflamingock import (
     RunStatus,
     TxStrategy,
 )
+from aflamingock._records import Record
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
@@ -270,3 +271,15 @@ class TestLease:
         await made.run()
         assert done == ["a"]
         assert [one.epoch for one in await entries(store)] == [6, 7, 7, 7]
+
+    async def test_a_run_that_works_above_it_by_now_is_left_in_peace(self, done: list[str]) -> None:
+        class Overtaken(MemoryAuditStore):
+            async def swap_record(self, current: Record | None, new: Record) -> bool:
+                is_written = await super().swap_record(current, new)
+                await flamingock(self.twin(), *steps("a", done)).run()
+                return is_written
+
+        store = Overtaken()
+        await take_lease(store.twin(), epoch=5)
+        await flamingock(store).lock.release(force=True)
+        assert [one.epoch for one in await entries(store)] == [7, 7, 7]

@@ -205,7 +205,12 @@ class StageRun:
 
     def _skipped(self, planned: PlannedChange) -> ChangeReport:
         entry = self._run.log.history.last.get(planned.change.id)
-        mine = entry is not None and entry.execution_id == self._run.origin.execution_id
+        run_id = self._run.origin.execution_id
+        # not by what a marker has told of an undo: that one was applied before
+        mine = entry is not None and (entry.state, entry.execution_id) == (
+            AuditState.APPLIED,
+            run_id,
+        )
         status = ChangeStatus.APPLIED if mine else ChangeStatus.ALREADY_APPLIED
         return self._untouched(planned.change.id, status)
 

@@ -13,6 +13,7 @@ import anyio.from_thread
 import pytest
 
 from aflamingock import (
+    AuditState,
     ChangeApplied,
     ChangeFailedError,
     Flamingock,
@@ -22,7 +23,7 @@ from aflamingock import (
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.kit import entries, history, lease_of, rows, step, steps, take_lease
+from tests.kit import entries, history, last_state, lease_of, rows, step, steps, take_lease
 
 TAKEN_BACK = ["a STARTED", "a FAILED", "a ROLLBACK_STARTED", "a ROLLED_BACK"]
 
@@ -184,7 +185,46 @@ class TestWithoutTransaction:
         assert await entries(store) == []
 
 
+class SlowMarkers(SQLiteTargetSystem):
+    """Takes its time to remove a marker, and says when it begins to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("shop", path)
+        self.removing = anyio.Event()
+
+    async def remove_marker(self, key: str) -> None:
+        self.removing.set()
+        await anyio.sleep(0.02)
+        await super().remove_marker(key)
+
+
 class TestWithTransaction:
+    @pytest.mark.parametrize("method", ["execute", "rollback"])
+    @ALL_CUTS
+    async def test_what_is_closed_already_is_not_called_interrupted(
+        self, tmp_path: Path, cut: Cut, method: str
+    ) -> None:
+        @change(id="a", author="tests", order="a", target_system="shop")
+        class Row:
+            async def execute(self, db: aiosqlite.Connection) -> None:
+                await db.execute("CREATE TABLE effect (id)")
+
+            async def rollback(self, db: aiosqlite.Connection) -> None:
+                await db.execute("DROP TABLE effect")
+
+        store = SQLiteAuditStore(tmp_path / "log.db")
+        shop = SlowMarkers(tmp_path / "shop.db")
+        flamingock = Flamingock(changes=Row, audit_store=store, target_systems=[shop])
+        if method == "rollback":
+            await flamingock.run()
+            shop.removing = anyio.Event()
+            await cut(lambda: flamingock.undo(last=1), shop.removing)
+            assert await last_state(store, "a") is AuditState.ROLLED_BACK
+            return
+
+        await cut(flamingock.run, shop.removing)
+        assert await last_state(store, "a") is AuditState.APPLIED
+
     @pytest.mark.parametrize("log", ["shop.db", "log.db"])
     @ALL_CUTS
     async def test_nothing_is_left_and_the_change_has_failed(

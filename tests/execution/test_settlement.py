@@ -224,7 +224,8 @@ class TestMarker:
         self, shop: Shop
     ) -> None:
         await shop.leave(AuditState.ROLLBACK_STARTED, TxStrategy.TX_SEPARATE_WITH_MARKER)
-        await shop.run()
+        report = await shop.run()
+        assert [each.status for each in report.changes()] == [ChangeStatus.ALREADY_APPLIED]
         assert shop.effects() == 0
         assert (await history(shop.store))[:1] == ["a ROLLBACK_STARTED"]
         assert "a STARTED" not in await history(shop.store)
