@@ -21,6 +21,7 @@ from .context import RunContext
 logger = logging.getLogger(__name__)
 
 _COMMIT_WITHIN = 90.0
+_ANSWER_WITHIN = 15.0
 _TORN = (
     "The transaction was ended from within, as MySQL and MariaDB do at a statement like CREATE or "
     "ALTER, also in a procedure: what was done before may stand. Give the change "
@@ -129,7 +130,8 @@ class Attempt:
         try:
             await self.call(self.method, objects, guard_objects=False, check=self._check)
         finally:
-            with anyio.CancelScope(shield=True):
+            self.is_torn = True  # unless the target system says otherwise, in time
+            with anyio.move_on_after(_ANSWER_WITHIN, shield=True):
                 self.is_torn = await self._target.has_committed(session)
 
         if self.is_torn:
