@@ -20,7 +20,7 @@ import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
 import boto3  # type: ignore[import-untyped]  # boto3 has no types
 import pytest
 
-from tests.servers.dynamodb_proxy import FaultyProxy
+from tests.servers.dynamodb_proxy import DynamoDBProxy
 
 _URL = "AFLAMINGOCK_TEST_DYNAMODB_URL"
 _SERVERS = pytest.StashKey[dict[str, "DynamoDBServer"]]()
@@ -207,9 +207,9 @@ def guarded_dynamodb(request: pytest.FixtureRequest) -> DynamoDBServer:
 
 
 @pytest.fixture
-def dynamodb_proxy(dynamodb_url: str) -> Iterator[FaultyProxy]:
+def dynamodb_proxy(dynamodb_url: str) -> Iterator[DynamoDBProxy]:
     """A proxy before the endpoint, without faults at first."""
-    proxy = FaultyProxy(dynamodb_url)
+    proxy = DynamoDBProxy(dynamodb_url)
     yield proxy
     proxy.stop()
 

@@ -1,30 +1,22 @@
-"""A proxy before DynamoDB that makes calls fail."""
+"""A proxy before DynamoDB, which speaks its language."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections import defaultdict, deque
-from collections.abc import Callable
-from contextlib import suppress
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-Fault = Callable[["_Handler", Callable[[], tuple[int, Any, bytes]]], None]
-"""Given a request and what passes it on, answers it, or not."""
+from tests.servers.proxy import Exchange, Fault, Proxy, http_message
+
+_OPERATION = re.compile(rb"(?i)\r\nx-amz-target: *\w+\.(\w+)")
 
 
 def error(code: str, *, status: int = 400, **body: Any) -> Fault:
     """Return a fault: the call is not passed on, but answered with an error."""
-
-    def fault(handler: _Handler, forward: Callable[[], tuple[int, Any, bytes]]) -> None:
-        kind = f"com.amazonaws.dynamodb.v20120810#{code}"
-        content = json.dumps({"__type": kind, "message": "As planned.", **body}).encode()
-        handler.reply(status, {"Content-Type": "application/x-amz-json-1.0"}, content)
-
-    return fault
+    kind = f"com.amazonaws.dynamodb.v20120810#{code}"
+    return answered({"__type": kind, "message": "As planned.", **body}, status=status)
 
 
 def cancelled(*codes: str) -> Fault:
@@ -33,86 +25,40 @@ def cancelled(*codes: str) -> Fault:
     return error("TransactionCanceledException", CancellationReasons=reasons)
 
 
-def lost_answer(handler: _Handler, forward: Callable[[], tuple[int, Any, bytes]]) -> None:
-    """Pass the call on, and break the connection instead of answering it."""
-    forward()
-    handler.close_connection = True
+def answered(body: Mapping[str, Any], *, status: int = 200) -> Fault:
+    """Return a fault: the call is not passed on, but answered with this."""
+
+    async def fault(exchange: Exchange) -> None:
+        await exchange.reply(_message(b"HTTP/1.1 %d As planned" % status, json.dumps(body).encode()))
+
+    return fault
 
 
-def lost_call(handler: _Handler, forward: Callable[[], tuple[int, Any, bytes]]) -> None:
-    """Break the connection without passing the call on."""
-    handler.close_connection = True
+def changed(change: Callable[[bytes], bytes]) -> Fault:
+    """Return a fault: the call is passed on, and the body of its answer is changed."""
+
+    async def fault(exchange: Exchange) -> None:
+        head, _, body = (await exchange.answer()).partition(b"\r\n\r\n")
+        await exchange.reply(_message(head.split(b"\r\n")[0], change(body)))
+
+    return fault
 
 
-class FaultyProxy:
-    """
-    Passes calls on to a server, but for those for which a fault is planned.
+def _message(status: bytes, body: bytes) -> bytes:
+    head = b"%s\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
-    :ivar calls: the operations that came in
-    """
+
+class DynamoDBProxy(Proxy):
+    """A proxy that knows operations; faults are planned by their names."""
 
     def __init__(self, url: str) -> None:
-        self.calls: list[str] = []
-        self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
-        self._target = urlsplit(url).netloc
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.proxy = self  # type: ignore[attr-defined]  # for the handler
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        server = urlsplit(url)
+        super().__init__((server.hostname or "", server.port or 80), read=http_message)
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def plan(self, operation: str, *faults: Fault) -> None:
-        """Let the next calls of an operation fail."""
-        self._faults[operation].extend(faults)
-
-    def heal(self) -> None:
-        """Let no more calls fail."""
-        self._faults.clear()
-
-    def handle(self, handler: _Handler) -> None:
-        """Answer a request."""
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
-        operation = handler.headers["X-Amz-Target"].rpartition(".")[2]
-        self.calls.append(operation)
-
-        def forward() -> tuple[int, Any, bytes]:
-            connection = HTTPConnection(self._target, timeout=30)
-            try:
-                connection.request("POST", handler.path, body, dict(handler.headers))
-                response = connection.getresponse()
-                return response.status, response.headers, response.read()
-            finally:
-                connection.close()
-
-        if self._faults[operation]:
-            self._faults[operation].popleft()(handler, forward)
-        else:
-            handler.reply(*forward())
-
-    def stop(self) -> None:
-        """End the proxy."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.server.proxy.handle(self)  # type: ignore[attr-defined]  # set by the proxy
-
-    def reply(self, status: int, headers: Any, content: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower().startswith(("content-type", "x-amz")):
-                self.send_header(name, value)
-
-        self.send_header("Content-Length", str(len(content)))
-        with suppress(ConnectionError):  # who asked has given up meanwhile
-            self.end_headers()
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    @property
+    def calls(self) -> list[str]:
+        """The operations that came in."""
+        found = map(_OPERATION.search, self.requests)
+        return [operation[1].decode() for operation in found if operation]

@@ -24,7 +24,8 @@ from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.targets import _dynamodb as calls
 from aflamingock.testing._log import chain
 from tests.servers import dynamodb as server
-from tests.servers.dynamodb_proxy import cancelled, error, lost_answer, lost_call
+from tests.servers.dynamodb_proxy import cancelled, changed, error
+from tests.servers.proxy import lost_answer, lost_call
 from tests.stores import dynamodb as kit
 from tests.stores.dynamodb import THROTTLED
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
@@ -54,13 +55,12 @@ async def test_a_table_with_other_keys_is_refused(make, dynamodb_client, dynamod
 
 
 async def test_a_global_table_is_refused(faulty, dynamodb_proxy):
-    def with_replica(handler, forward):
-        status, _, content = forward()
+    def with_replica(content):
         answer = json.loads(content)
         answer["Table"]["Replicas"] = [{"RegionName": "eu-west-2"}]
-        handler.reply(status, {}, json.dumps(answer).encode())
+        return json.dumps(answer).encode()
 
-    dynamodb_proxy.plan("DescribeTable", with_replica)
+    dynamodb_proxy.plan("DescribeTable", changed(with_replica))
     with pytest.raises(AuditStoreError, match="flamingockAuditLog is a global table"):
         await faulty.create()
 

@@ -18,7 +18,8 @@ from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from aflamingock.testing._log import chain
 from tests.servers import dynamodb as server
-from tests.servers.dynamodb_proxy import cancelled, error, lost_answer
+from tests.servers.dynamodb_proxy import cancelled, error
+from tests.servers.proxy import lost_answer
 from tests.stores import dynamodb as kit
 from tests.stores.dynamodb import THROTTLED
 from tests.stores.kit import ENTRIES, last_numbers

@@ -47,7 +47,7 @@ async def faulty(make, dynamodb_proxy):
     """A target behind the proxy, which has its table of markers."""
     async with make(endpoint_url=dynamodb_proxy.url) as faulty:
         await faulty.claim_marker("first", "c")
-        dynamodb_proxy.calls.clear()
+        dynamodb_proxy.requests.clear()
         yield faulty
 
 

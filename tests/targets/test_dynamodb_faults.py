@@ -15,7 +15,8 @@ from aflamingock.exceptions import (
 )
 from aflamingock.targets import _dynamodb_table as tables
 from tests.servers import dynamodb as server
-from tests.servers.dynamodb_proxy import cancelled, error, lost_answer, lost_call
+from tests.servers.dynamodb_proxy import answered, cancelled, changed, error
+from tests.servers.proxy import lost_answer, lost_call, pass_on
 from tests.targets import dynamodb as kit
 from tests.targets.dynamodb import put, transact, values
 
@@ -109,7 +110,7 @@ async def test_claiming_and_removing_may_be_tried_again(faulty, dynamodb_proxy, 
     await faulty.remove_marker("k")
 
 
-async def test_what_else_goes_wrong_comes_out_as_it_is(faulty, dynamodb_proxy):
+async def test_what_else_goes_wrong_comes_out_pass_on(faulty, dynamodb_proxy):
     dynamodb_proxy.plan("PutItem", error("ValidationException"))
     dynamodb_proxy.plan("DeleteItem", error("AccessDeniedException"))
     with pytest.raises(ClientError, match="ValidationException"):
@@ -119,18 +120,12 @@ async def test_what_else_goes_wrong_comes_out_as_it_is(faulty, dynamodb_proxy):
         await faulty.remove_marker("k")
 
 
-def creating(handler, forward):
-    status, _, content = forward()
-    handler.reply(status, {}, content.replace(b'"ACTIVE"', b'"CREATING"'))
-
-
-def as_it_is(handler, forward):
-    handler.reply(*forward())
+creating = changed(lambda content: content.replace(b'"ACTIVE"', b'"CREATING"'))
 
 
 async def test_the_table_of_the_markers_is_waited_for(make, dynamodb_proxy):
     dynamodb_proxy.plan("CreateTable", creating)
-    dynamodb_proxy.plan("DescribeTable", as_it_is, creating)
+    dynamodb_proxy.plan("DescribeTable", pass_on, creating)
     async with make(endpoint_url=dynamodb_proxy.url) as target:
         await target.claim_marker("k", "c")
 
@@ -164,9 +159,6 @@ async def test_tombstones_are_removed_after_a_day(
     markers = f"{dynamodb_prefix}markers"
     page = {"Items": [], "LastEvaluatedKey": {"key": {"S": "a-young"}}}
 
-    def empty_page(handler, forward):
-        handler.reply(200, {}, json.dumps(page).encode())
-
     async with make(endpoint_url=dynamodb_proxy.url) as target:
         for key in ("a-young", "old"):
             await target.claim_marker(key, "c")
@@ -182,7 +174,7 @@ async def test_tombstones_are_removed_after_a_day(
                 ExpressionAttributeValues={":long_ago": {"S": "2024-02-29T12:00:00.000+00:00"}},
             )
 
-        dynamodb_proxy.plan("Scan", empty_page)
+        dynamodb_proxy.plan("Scan", answered(page))
         for _ in range(2):
             await target.remove_marker("other")
 
