@@ -1,0 +1,57 @@
+"""A request was carried out by the server, and its answer has not come through."""
+
+from __future__ import annotations
+
+import pytest
+
+from aflamingock import RunStatus
+from tests.network.kit import service, words
+from tests.processes.kit import check_log
+from tests.servers.proxy import lost_answer
+
+IN_ORDER = ["a STARTED", "a APPLIED", "b STARTED", "b APPLIED"]
+
+# In all stores the record of a lease is JSON, in some within JSON or a literal.
+TAKEN = r"released\W+false"
+RELEASED = r"released\W+true"
+
+
+async def run(system, proxy, *, mode="shared", **options):
+    changes = [system.change(id, **options) for id in "ab"]
+    async with service(system, proxy, changes, mode=mode) as flamingock:
+        return await flamingock.run()
+
+
+async def check(system, *, log=IN_ORDER):
+    found = await system.log("default")
+    check_log(found)
+    assert words(found) == log
+    assert await system.effects("default") == {"a": 1, "b": 1}
+
+
+async def test_of_an_append_it_is_looked_up(system, proxy):
+    proxy.plan("STARTED", lost_answer, lost_answer)
+    report = await run(system, proxy, transactional=False)
+    assert report.status is RunStatus.SUCCESS
+    assert len(proxy.lost) == 2
+    await check(system)
+
+
+async def test_of_the_lease_it_is_looked_up(system, proxy):
+    proxy.plan(TAKEN, lost_answer)
+    proxy.plan(RELEASED, lost_answer)
+    report = await run(system, proxy)
+    assert report.status is RunStatus.SUCCESS
+    assert len(proxy.lost) == 2
+    await check(system)
+    async with service(system, None, []) as flamingock:
+        assert (await flamingock.lock.status()).state == "free"
+
+
+@pytest.mark.parametrize("mode", ["shared", "separate"])
+async def test_of_a_commit_it_is_resolved(system, proxy, mode):
+    proxy.plan(system.commit, lost_answer)
+    report = await run(system, proxy, mode=mode)
+    assert report.status is RunStatus.SUCCESS
+    assert len(proxy.lost) == 1
+    await check(system)
