@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
+
 from ._change import Change
 from ._plan.decision import Action, next_action
 from ._records import AuditEntry, Issue
@@ -15,6 +17,8 @@ from ._states import IssueStatus, Resolution
 from .abc import AuditStore
 
 logger = logging.getLogger(__name__)
+
+_SAVED_WITHIN = 10.0
 
 
 def is_issue(entry: AuditEntry, change: Change | None) -> bool:
@@ -86,6 +90,7 @@ async def close_issue(
 
 async def _save(store: AuditStore[Any], issue: Issue) -> None:
     try:
-        await store.save_issue(issue)
+        with anyio.fail_after(_SAVED_WITHIN):
+            await store.save_issue(issue)
     except Exception as exc:  # the log has it already, and this is a copy for other readers
         logger.warning("The issue of change %r was not recorded: %s", issue.change_id, exc)

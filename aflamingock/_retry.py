@@ -17,11 +17,15 @@ from .exceptions import (
     LockLostError,
     LockTimeoutError,
     SystemBusyError,
+    UnknownOutcomeError,
 )
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+ANSWERS_WITHIN = 30.0
+"""How long an audit store may take to answer, in seconds, whatever limits it sets itself."""
 
 _QUIET_TRIES = 3
 _TELL_EVERY = 10.0
@@ -124,6 +128,41 @@ class Patience:
             "process or its transaction, then start again.",
             holder=self.holder,
         )
+
+
+async def answered(
+    work: Callable[[], Awaitable[T]],
+    *,
+    by: object,
+    writes: bool = False,
+    within: float | None = None,
+) -> T:
+    """
+    Return what a call of an audit store returns, if it does so in time.
+
+    :param by: the store
+    :param writes: whether the call writes, so that without an answer there is a doubt
+    :param within: how long to wait, in seconds, if not :data:`ANSWERS_WITHIN`
+    :raises UnknownOutcomeError: if a write was not answered in time
+    :raises AuditStoreConnectionError: if anything else was not answered in time
+    """
+    limit = ANSWERS_WITHIN if within is None else within
+    try:
+        with anyio.fail_after(limit):
+            return await work()
+    except TimeoutError as exc:
+        if writes:
+            raise UnknownOutcomeError(f"{by!r} has not answered within {limit:.1f} s.") from exc
+
+        raise unanswered(by, limit) from exc
+
+
+def unanswered(by: object, within: float) -> AuditStoreConnectionError:
+    """Return the error for an audit store that is silent."""
+    return AuditStoreConnectionError(
+        f"Unable to connect to audit store: {by!r} has not answered within {within:.1f} s. Verify "
+        "that its server is running, and that the network lets answers through."
+    )
 
 
 def _check(check: Callable[[], None] | None, failure: Exception | None) -> None:

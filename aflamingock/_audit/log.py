@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +16,15 @@ from .._host import boot_time
 from .._lease import HeldLease
 from .._options import AuditOptions
 from .._records import AuditEntry
-from .._retry import Patience
+from .._retry import ANSWERS_WITHIN, Patience, answered, unanswered
 from ..abc import AuditStore
 from ..exceptions import AuditStoreError, SequenceConflictError, UnknownOutcomeError
 from .history import TAIL, History
 
 logger = logging.getLogger(__name__)
 
-_WRITE_WITHIN = 30.0
 _LOOK_AGAIN_AFTER = 0.25
+_READ_AT_LEAST = 100  # entries, in the time for one answer
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +76,9 @@ class AuditLog:
 
     async def tail(self) -> Sequence[AuditEntry]:
         """Return the last few entries, newest first, in one read."""
-        return await self._patience(lambda: self._store.last(self.service, TAIL))
+        return await self._patience(
+            lambda: answered(lambda: self._store.last(self.service, TAIL), by=self._store)
+        )
 
     async def read(self) -> None:
         """
@@ -89,7 +91,9 @@ class AuditLog:
 
     async def entry(self, sequence: int) -> AuditEntry:
         """Return the entry with a number that was read, with its error trace."""
-        async for entry in self._store.entries(self.service, after=sequence - 1):
+        found = self._store.entries(self.service, after=sequence - 1)
+        entry = await answered(partial(_first, found), by=self._store, within=self._limit())
+        if entry is not None:
             return entry
 
         raise AuditStoreError(
@@ -151,14 +155,21 @@ class AuditLog:
 
     async def _read(self, wanted: Collection[str] = (), found: set[str] | None = None) -> None:
         after = self.history.sequence
-        async for entry in self._store.entries(self.service, after=after, brief=True):
-            if self._lease is not None and entry.epoch > self._lease.epoch:
-                self._lease.lose(f"was followed by epoch {entry.epoch} in the audit log")
-                raise self._lease.error()
+        with anyio.move_on_after(self._limit()) as scope:
+            async for entry in self._store.entries(self.service, after=after, brief=True):
+                if self._lease is not None and entry.epoch > self._lease.epoch:
+                    self._lease.lose(f"was followed by epoch {entry.epoch} in the audit log")
+                    raise self._lease.error()
 
-            self.history.add(entry)
-            if found is not None and entry.entry_id in wanted:
-                found.add(entry.entry_id)
+                self.history.add(entry)
+                if found is not None and entry.entry_id in wanted:
+                    found.add(entry.entry_id)
+
+                if entry.sequence % _READ_AT_LEAST == 0:  # it answers: the time begins anew
+                    scope.deadline = anyio.current_time() + self._limit()
+
+        if scope.cancelled_caught:
+            raise unanswered(self._store, ANSWERS_WITHIN)
 
     def _number(self, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
         if self._lease is not None:
@@ -175,6 +186,10 @@ class AuditLog:
             numbered.append(sealed)
 
         return numbered
+
+    def _limit(self) -> float:
+        """Return for how long to wait for an answer of the store."""
+        return min(ANSWERS_WITHIN, self._lease.remaining) if self._lease else ANSWERS_WITHIN
 
     @property
     def _deadline(self) -> Callable[[], None] | None:
@@ -232,7 +247,7 @@ class AuditLog:
                 # an earlier try was cut off in the middle, and what is left still fits
                 numbered = rest
             except UnknownOutcomeError as exc:
-                if self._lease is None and boot_time() - started > _WRITE_WITHIN:
+                if self._lease is None and boot_time() - started > ANSWERS_WITHIN:
                     raise
 
                 logger.warning("The answer to an append was lost, it is tried again: %s", exc)
@@ -251,14 +266,16 @@ class AuditLog:
         return found
 
     async def _write_once(self, numbered: Sequence[AuditEntry]) -> None:
-        limit = min(_WRITE_WITHIN, self._lease.remaining) if self._lease else _WRITE_WITHIN
-        try:
-            with anyio.fail_after(limit):
-                await self._store.append(numbered)
-        except TimeoutError as exc:
-            raise UnknownOutcomeError(
-                f"{self._store!r} has not answered within {limit:.1f} s."
-            ) from exc
+        await answered(
+            lambda: self._store.append(numbered),
+            by=self._store,
+            writes=True,
+            within=self._limit(),
+        )
+
+
+async def _first(entries: AsyncIterator[AuditEntry]) -> AuditEntry | None:
+    return await anext(entries, None)
 
 
 def _settle(

@@ -8,7 +8,7 @@ import random
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -21,8 +21,9 @@ from .._options import LockOptions
 from .._records import Lease, new_id
 from .._retry import Patience, Retries
 from ..abc import AuditStore
-from ..exceptions import LockTimeoutError, UnknownOutcomeError
+from ..exceptions import AuditStoreConnectionError, LockTimeoutError, UnknownOutcomeError
 from .heartbeat import Heartbeat, HeartbeatHost, in_thread
+from .record import LeaseRecord
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,10 @@ class Lock:
         self._sleep = _sleep
         self._draw = _draw
         self._host = _host
-        self._patience = Patience(
+        patience = Patience(
             limit=options.timeout, retries=retries, clock=_clock, sleep=_sleep, draw=_draw
         )
+        self._record = LeaseRecord(store, service, patience)
         self.predecessor: Lease | None = None
 
     @asynccontextmanager
@@ -134,42 +136,77 @@ class Lock:
 
         epoch = max(lease.epoch, above) + 1
         new = replace(lease, token=new_id(), epoch=epoch, released=True)
-        return new if await self._swap(lease, new) else None
+        return new if await self._record.surely_swap(lease, new) else None
 
     async def read(self) -> Lease | None:
         """Return the lease last written, dead or alive."""
-        record = await self._patience(lambda: self._store.read_record(Lease.key(self._service)))
-        return Lease.from_record(record) if record else None
+        return await self._record.read()
 
     async def _acquire(
         self, done: Callable[[], Awaitable[bool]] | None, above: int, timeout: float
     ) -> HeldLease | None:
-        started = self._clock()
-        told = -_TELL_EVERY
-        seen: Lease | None = None
-        seen_at = started
+        tried: dict[str, HeldLease] = {}
+        held: HeldLease | None = None
+        try:
+            held = await self._take(tried, done, above, timeout)
+            return held
+        finally:
+            if held is None:
+                # a lease may stand, or come to stand, without anybody behind it
+                for left in tried.values():
+                    await self._release(left)
+
+    async def _take(
+        self,
+        tried: dict[str, HeldLease],
+        done: Callable[[], Awaitable[bool]] | None,
+        above: int,
+        timeout: float,
+    ) -> HeldLease | None:
+        view = _View(started=self._clock())
         while True:
-            lease = await self.read()
-            now = self._clock()
-            if lease is None or seen is None or lease.token != seen.token:
-                seen, seen_at = lease, now
+            failure: AuditStoreConnectionError | None = None
+            try:
+                if view.looks and done is not None and await done():
+                    return None
 
-            if lease is None or await self._may_take(lease, watched=now - seen_at):
-                held = await self._grant(lease, above)
+                held = await self._look(view, tried, above)
                 if held is not None:
+                    logger.info(
+                        "The lease of service %r is held, epoch %d.", self._service, held.epoch
+                    )
                     return held
+            except AuditStoreConnectionError as exc:  # it did answer when the run began
+                failure = exc
 
-            waited = now - started
+            waited = self._clock() - view.started
             if waited >= timeout:
-                raise self._timeout(lease, waited)
+                raise failure or self._timeout(view.lease, waited)
 
-            if lease is not None and waited - told >= _TELL_EVERY:
-                told = waited
-                await self._tell(lease, waited)
+            if failure is not None:
+                logger.warning("The audit store is out of reach, it is tried again: %s", failure)
+            elif view.lease is not None and waited - view.told >= _TELL_EVERY:
+                view.told = waited
+                await self._tell(view.lease, waited)
 
             await self._sleep(self._pause(timeout - waited))
-            if done is not None and await done():
-                return None
+
+    async def _look(self, view: _View, tried: dict[str, HeldLease], above: int) -> HeldLease | None:
+        """Look at the lease once, and take it if that is allowed."""
+        view.looks += 1
+        lease = await self.read()
+        now = self._clock()
+        if lease is None or view.lease is None or lease.token != view.lease.token:
+            view.lease, view.since = lease, now
+
+        mine = tried.get(lease.token) if lease is not None else None
+        if mine is not None and mine.is_standing:  # only the answer was late
+            return mine
+
+        if lease is None or await self._may_take(lease, watched=now - view.since):
+            return await self._grant(lease, tried, above)
+
+        return None
 
     def _pause(self, left: float) -> float:
         return min(2 * self._options.retry_interval * self._draw(), max(left, 0.01))
@@ -185,7 +222,9 @@ class Lock:
             is_gone, lease.pid, lease.process
         )
 
-    async def _grant(self, current: Lease | None, above: int) -> HeldLease | None:
+    async def _grant(
+        self, current: Lease | None, tried: dict[str, HeldLease], above: int
+    ) -> HeldLease | None:
         new = Lease(
             service=self._service,
             owner=self._owner,
@@ -195,35 +234,30 @@ class Lock:
             pid=os.getpid(),
             process=await anyio.to_thread.run_sync(describe_process, os.getpid()),
         )
-        sent_at = self._clock()
+        held = tried[new.token] = HeldLease(new, sent_at=self._clock(), clock=self._clock)
         try:
-            granted = await self._swap(current, new)
-        except BaseException:  # cancelled or failed: the lease may stand without anybody behind it
-            await self._release(HeldLease(new, sent_at=sent_at, clock=self._clock))
+            granted = await self._record.swap(current, new)
+        except AuditStoreConnectionError:  # surely nothing was done
+            del tried[new.token]
             raise
-
-        if not granted:
-            return None
+        except UnknownOutcomeError:
+            if not await self._record.stands(new):
+                return None  # as far as can be seen: it may be done yet
+        else:
+            if not granted:
+                del tried[new.token]
+                return None
 
         if current is not None and not current.released:
             self.predecessor = current
             logger.warning("The lease of service %r is taken over from %s.", self._service, current)
 
-        logger.info("The lease of service %r is held, epoch %d.", self._service, new.epoch)
-        return HeldLease(new, sent_at=sent_at, clock=self._clock)
-
-    async def _swap(self, current: Lease | None, new: Lease) -> bool:
-        replaced = current.to_record() if current else None
-        try:
-            return await self._patience(lambda: self._store.swap_record(replaced, new.to_record()))
-        except UnknownOutcomeError:
-            found = await self.read()
-            return found is not None and found.token == new.token
+        return held
 
     async def _release(self, held: HeldLease) -> None:
         with anyio.move_on_after(_RELEASE_WITHIN, shield=True) as scope:
             try:
-                await self._give_back(held.lease)
+                await self._record.give_back(held.lease)
             except Exception as exc:  # the work is done; an unreleased lease expires by itself
                 logger.warning(
                     "The lease of service %r was not released, it expires in %g s: %s",
@@ -234,16 +268,6 @@ class Lock:
 
         if scope.cancelled_caught:
             logger.warning("The lease of service %r was not released in time.", self._service)
-
-    async def _give_back(self, lease: Lease) -> None:
-        released = replace(lease, token=new_id(), released=True, change_id=None)
-        if await self._swap(lease, released):
-            return
-
-        # a renewal was under way when the heartbeat was stopped, and had been done
-        found = await self.read()
-        if found is not None and (found.owner, found.epoch) == (lease.owner, lease.epoch):
-            await self._swap(found, replace(released, token=new_id()))
 
     async def _tell(self, lease: Lease, waited: float) -> None:
         # a short wait is nothing special, a long one must be seen without any configuration
@@ -262,6 +286,17 @@ class Lock:
             "see 'aflamingock lock status'.",
             holder=lease,
         )
+
+
+@dataclass(slots=True, kw_only=True)
+class _View:
+    """What who waits for a lease has seen of it: the last one, since when, and how often."""
+
+    started: float
+    lease: Lease | None = None
+    since: float = 0.0
+    looks: int = 0
+    told: float = -_TELL_EVERY
 
 
 def _cancel_from_anywhere(scope: anyio.CancelScope) -> Callable[[], object]:

@@ -392,7 +392,7 @@ class TestLostAnswer:
         assert await ids(store) == ["theirs"]
 
     async def test_a_store_that_hangs_is_asked_again(self, monkeypatch):
-        monkeypatch.setattr(_audit, "_WRITE_WITHIN", 0.05)
+        monkeypatch.setattr(_audit, "ANSWERS_WITHIN", 0.05)
 
         class Hanging(Counting):
             async def append(self, entries: Sequence[AuditEntry], *, session: None = None) -> None:
@@ -409,7 +409,7 @@ class TestLostAnswer:
         assert len(store.calls) == 2
 
     async def test_without_a_lease_it_is_not_tried_for_ever(self, monkeypatch):
-        monkeypatch.setattr(_audit, "_WRITE_WITHIN", 0.0)
+        monkeypatch.setattr(_audit, "ANSWERS_WITHIN", 0.0)
 
         class Silent(MemoryAuditStore):
             async def append(self, entries: Sequence[AuditEntry], *, session: None = None) -> None:

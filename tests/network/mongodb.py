@@ -52,7 +52,8 @@ class MongoDBSystem(System):
     async def _client(self, proxy: Proxy | None = None) -> AsyncIterator[Any]:
         # else the client would find the way past the proxy
         query = "&".join(
-            f"{name}={value}" for name, value in {"directConnection": "true", **self._options}.items()
+            f"{name}={value}"
+            for name, value in {"directConnection": "true", **self._options}.items()
         )
         place = self._url.netloc
         if proxy is not None:

@@ -29,7 +29,9 @@ def answered(body: Mapping[str, Any], *, status: int = 200) -> Fault:
     """Return a fault: the call is not passed on, but answered with this."""
 
     async def fault(exchange: Exchange) -> None:
-        await exchange.reply(_message(b"HTTP/1.1 %d As planned" % status, json.dumps(body).encode()))
+        await exchange.reply(
+            _message(b"HTTP/1.1 %d As planned" % status, json.dumps(body).encode())
+        )
 
     return fault
 
