@@ -1,0 +1,61 @@
+"""The databases that chaos goes on in: each started for it, and ended after it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Literal
+
+import anyio
+
+from tests.network.dynamodb import DynamoDBSystem
+from tests.network.mongodb import MongoDBSystem
+from tests.network.sql import SQLSystem
+from tests.network.system import System
+from tests.servers import mariadb, mongodb, postgresql
+from tests.servers.dynamodb import DynamoDBServer
+
+
+@contextmanager
+def _postgresql() -> Iterator[System]:
+    with postgresql._running() as server:
+        name = f"chaos_{uuid.uuid4().hex}"
+        anyio.run(postgresql.execute, server, f"CREATE DATABASE {name}")
+        yield SQLSystem(server.set(database=name))
+
+
+@contextmanager
+def _mariadb() -> Iterator[System]:
+    with mariadb._running() as server:
+        name = f"chaos_{uuid.uuid4().hex}"
+        anyio.run(postgresql.execute, server, f"CREATE DATABASE {name}")
+        yield SQLSystem(server.set(database=name))
+
+
+@contextmanager
+def _mongodb(driver: Literal["pymongo", "motor"], **options: str) -> Iterator[System]:
+    with ExitStack() as stack:
+        server = mongodb.MongoDBServer(stack, "--replSet", "rs0", "--oplogSize", "16")
+        server.initiate()
+        url = f"mongodb://{server.address}/"
+        yield MongoDBSystem(url, f"chaos_{uuid.uuid4().hex}", driver, **options)
+
+
+@contextmanager
+def _dynamodb() -> Iterator[System]:
+    server = DynamoDBServer()
+    try:
+        yield DynamoDBSystem(server.url, f"chaos-{uuid.uuid4().hex}-")
+    finally:
+        server.stop()
+
+
+PLACES: dict[str, Callable[[], AbstractContextManager[System]]] = {
+    "postgresql": _postgresql,
+    "mariadb": _mariadb,
+    "pymongo": partial(_mongodb, "pymongo", retryWrites="false"),
+    "motor": partial(_mongodb, "motor"),
+    "dynamodb": _dynamodb,
+}
