@@ -27,7 +27,7 @@ _TORN = (
     "ALTER, also in a procedure: what was done before may stand. Give the change "
     "transactional=False."
 )
-_REMOVAL_WITHIN = 5.0
+_FORGOTTEN_WITHIN = 5.0
 
 Following = Callable[[], Sequence[AuditEntry]]
 """What to append together with the closing entry: asked at that moment."""
@@ -77,7 +77,7 @@ class Attempt:
             case TxStrategy.TX_SEPARATE_WITH_MARKER:
                 await self._in_marked_transaction()
                 written = await self._close(following)
-                await self._remove_marker()
+                await forget_marker(self._target, self.opened.entry_id, self.change.id)
                 return written
             case _:
                 await self._alone()
@@ -137,14 +137,6 @@ class Attempt:
         if self.is_torn:
             raise FlamingockError(_TORN)
 
-    async def _remove_marker(self) -> None:
-        # Not cut off: the attempt is closed, and must not seem to have been interrupted.
-        try:
-            with anyio.fail_after(_REMOVAL_WITHIN, shield=True):
-                await self._target.remove_marker(self.opened.entry_id)
-        except Exception as exc:  # the log has the outcome: nobody asks this marker again
-            logger.warning("The marker of change %r was not removed: %s", self.change.id, exc)
-
     @property
     def _target(self) -> TransactionalTargetSystem[Any]:
         target = self.run.transactional(self.change.target_system)
@@ -167,3 +159,20 @@ async def _commit(transaction: AsyncExitStack) -> None:
         raise UnknownOutcomeError(
             f"The commit was not answered within {_COMMIT_WITHIN:g} s."
         ) from exc
+
+
+async def forget_marker(target: TransactionalTargetSystem[Any], key: str, change_id: str) -> None:
+    """
+    Remove a marker whose outcome is in the log.
+
+    Nobody asks it again. So neither an error nor a cancellation here, which would come after
+    APPLIED, may end the attempt as if it had failed.
+    """
+    with anyio.move_on_after(_FORGOTTEN_WITHIN, shield=True) as scope:
+        try:
+            await target.remove_marker(key)
+        except Exception as exc:  # as above
+            logger.warning("The marker of change %r was not removed: %s", change_id, exc)
+
+    if scope.cancelled_caught:
+        logger.warning("The marker of change %r was not removed in time.", change_id)

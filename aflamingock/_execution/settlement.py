@@ -12,6 +12,7 @@ from .._records import AuditEntry
 from .._states import AuditState, MarkerOutcome, Resolution, Verification
 from ..abc import TransactionalTargetSystem
 from ..exceptions import ConfigurationError, LockLostError
+from .attempt import forget_marker
 from .call import Caller
 from .context import RunContext
 
@@ -50,7 +51,7 @@ async def _resolve_marker(
 
     state = AuditState.ROLLED_BACK if undone else AuditState.APPLIED
     await _record(run, planned, stage, state, entry.attempt, "marker")
-    await target.remove_marker(entry.entry_id)
+    await forget_marker(target, entry.entry_id, change.id)
     return Action.APPLY if undone else Action.SKIP
 
 

@@ -198,7 +198,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
                 if outcome := await self._outcome(key):
                     return outcome
         except PyMongoError as exc:
-            if not exc.timeout:
+            if not exc.timeout and not isinstance(exc, ConnectionFailure):
                 raise
 
             raise SystemBusyError(

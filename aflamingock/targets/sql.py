@@ -229,7 +229,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         """
         try:
             yield
-        except DBAPIError as exc:
+        except (DBAPIError, OSError) as exc:
             if not (is_busy(exc) or (lost and is_lost(exc))):
                 raise
 
@@ -270,7 +270,8 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         """
         Insert the marker as ABORTED if there is none, and return what it says then.
 
-        :raises SystemBusyError: if the transaction that it belongs to is still open
+        :raises SystemBusyError: if the transaction that it belongs to is still open, or the
+            server does not answer; it is safe to try again
         """
         self._require_open()
         with self._telling_busy(lost=True):
@@ -280,7 +281,8 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         """
         Remove the marker, and ABORTED ones that are older than a day.
 
-        :raises SystemBusyError: if somebody else's transaction holds it
+        :raises SystemBusyError: if somebody else's transaction holds it, or the server does not
+            answer; it is safe to try again
         """
         self._require_open()
         with self._telling_busy(lost=True):
