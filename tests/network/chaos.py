@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import anyio
 
-from aflamingock import AuditState, FlamingockError, Recovery, TxStrategy
+from aflamingock import AuditEntry, AuditState, FlamingockError, Recovery, TxStrategy
 from tests.network.kit import Mode, service
 from tests.network.places import PLACES
 from tests.network.system import System
@@ -134,7 +134,7 @@ class Schedule:
                 self.lost.update(kind_of(request) or "read" for request in proxy.lost)
                 await asyncio.to_thread(proxy.heal)
 
-        await self._run_once(None, must_succeed=True)
+        await self._run_once(None, must_succeed=True, ttl=30.0, timeout=60.0)
         await self._check()
 
     async def _run_behind(self, proxy: Proxy, draw: random.Random) -> None:
@@ -147,11 +147,18 @@ class Schedule:
                 await anyio.sleep(draw.random())
                 await asyncio.to_thread(proxy.accept)
 
-    async def _run_once(self, proxy: Proxy | None, *, must_succeed: bool = False) -> None:
+    async def _run_once(
+        self, proxy: Proxy | None, *, must_succeed: bool = False, **lock: float
+    ) -> None:
         try:
             with anyio.fail_after(_RUN_WITHIN):
                 async with service(
-                    self._system, proxy, self._changes, name=self._service, mode=self._mode, **_LOCK
+                    self._system,
+                    proxy,
+                    self._changes,
+                    name=self._service,
+                    mode=self._mode,
+                    **(_LOCK | lock),
                 ) as flamingock:
                     await flamingock.run()
         except TimeoutError:
@@ -180,6 +187,11 @@ class Schedule:
                 self.violations.append(
                     f"{change_id} has left {count} lines, and its log is {words}"
                 )
+
+
+def _words(entry: AuditEntry) -> str:
+    *_, said = (entry.error_trace or "").strip().splitlines() or [""]
+    return f"{entry.state} epoch {entry.epoch} {said}".strip()
 
 
 async def storm(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from aflamingock import RunStatus
 from tests.network.kit import service, words
 from tests.processes.kit import check_log
-from tests.servers.proxy import lost_answer
+from tests.servers.proxy import lost_answer, lost_call
 
 IN_ORDER = ["a STARTED", "a APPLIED", "b STARTED", "b APPLIED"]
 
@@ -48,10 +46,18 @@ async def test_of_the_lease_it_is_looked_up(system, proxy):
         assert (await flamingock.lock.status()).state == "free"
 
 
-@pytest.mark.parametrize("mode", ["shared", "separate"])
-async def test_of_a_commit_it_is_resolved(system, proxy, mode):
+async def test_of_a_commit_the_log_resolves_it(system, proxy):
     proxy.plan(system.commit, lost_answer)
-    report = await run(system, proxy, mode=mode)
+    report = await run(system, proxy)
     assert report.status is RunStatus.SUCCESS
     assert len(proxy.lost) == 1
+    await check(system)
+
+
+async def test_of_a_commit_and_the_claim_the_marker_resolves_it(system, proxy):
+    proxy.plan(system.commit, lost_answer)
+    proxy.plan("ABORTED", lost_answer, lost_call)
+    report = await run(system, proxy, mode="separate")
+    assert report.status is RunStatus.SUCCESS
+    assert len(proxy.lost) == 2
     await check(system)
