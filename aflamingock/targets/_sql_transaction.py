@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -23,6 +25,8 @@ from ._sql_dialect import (
     is_within_transaction,
     needs_no_transaction,
 )
+
+logger = logging.getLogger(__name__)
 
 CLOSING_TIME = 10.0
 """How long an end that must not be cut off may take, in seconds."""
@@ -209,17 +213,23 @@ def is_dead(connection: AsyncConnection, exc: BaseException) -> bool:
 
 
 async def give_back(connection: AsyncConnection) -> None:
-    """Roll back what was left open, and return a connection to its pool if it is in order."""
-    with anyio.move_on_after(CLOSING_TIME, shield=True) as scope:
+    """
+    Roll back what was left open, and return a connection to its pool if it is in order.
+
+    Raises nothing, for what was committed on it stays so: the pool may talk to the server here,
+    to restore what a connection was like, and even errors of the driver itself come out of it.
+    """
+    with anyio.move_on_after(CLOSING_TIME, shield=True):
         try:
             await connection.run_sync(_roll_back)
-        except (SQLAlchemyError, OSError):
-            await connection.invalidate()
-        finally:
             await connection.close()
+            return
+        except Exception as exc:  # as above; the connection is not used again
+            logger.info("A connection was broken when it was given back: %s", exc)
 
-    if scope.cancelled_caught:
+    with anyio.move_on_after(CLOSING_TIME, shield=True), suppress(Exception):
         await connection.invalidate()
+        await connection.close()
 
 
 def _roll_back(connection: Connection) -> None:

@@ -161,13 +161,13 @@ class Schedule:
                     **(_LOCK | lock),
                 ) as flamingock:
                     await flamingock.run()
-        except TimeoutError:
-            self.violations.append("a run hangs")
+        except TimeoutError as exc:
+            self.violations.append(f"a run hangs\n{_where(exc)}")
         except FlamingockError as exc:
             if must_succeed:
                 self.violations.append(f"the clean run has failed: {type(exc).__name__}: {exc}")
         except BaseException as exc:
-            self.violations.append(f"a private exception: {exc!r}\n{traceback.format_exc()}")
+            self.violations.append(f"a private exception: {exc!r}\n{_where(exc)}")
 
     async def _check(self) -> None:
         log = await self._system.log(self._service)
@@ -187,6 +187,12 @@ class Schedule:
                 self.violations.append(
                     f"{change_id} has left {count} lines, and its log is {words}"
                 )
+
+
+def _where(exc: BaseException) -> str:
+    """Return where an exception, and those that it came from, passed through this project."""
+    lines = "".join(traceback.format_exception(exc)).splitlines()
+    return "\n".join(line for line in lines if "aflamingock" in line or not line.startswith(" "))
 
 
 def _words(entry: AuditEntry) -> str:

@@ -65,3 +65,4 @@ def proxy(system: System) -> Iterator[Proxy]:
     proxy = system.proxy()
     yield proxy
     proxy.stop()
+    mongodb._collect_lost_sockets()

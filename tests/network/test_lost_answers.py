@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from aflamingock import RunStatus
 from tests.network.kit import service, words
 from tests.processes.kit import check_log
@@ -60,4 +62,14 @@ async def test_of_a_commit_and_the_claim_the_marker_resolves_it(system, proxy):
     report = await run(system, proxy, mode="separate")
     assert report.status is RunStatus.SUCCESS
     assert len(proxy.lost) == 2
+    await check(system)
+
+
+@pytest.mark.parametrize("empty_system", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("mode", ["shared", "separate"])
+async def test_what_breaks_after_a_commit_is_no_failure_of_the_change(system, proxy, mode):
+    # with what a connection of MariaDB is restored before it goes back to its pool
+    proxy.plan("SET SESSION TRANSACTION", lost_call)
+    report = await run(system, proxy, mode=mode)
+    assert report.status is RunStatus.SUCCESS
     await check(system)
