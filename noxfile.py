@@ -68,10 +68,15 @@ def tests_core(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill and stop processes at random: ``-- --schedules 3000``, and ``--first-seed``."""
+    """
+    Kill and stop processes at random: ``-- --schedules 3000``, and ``--first-seed``.
+
+    Then let the network to every database fail at random.
+    """
     _install(session, "test", editable=True)
     _install_servers(session)
     session.run("pytest", "tests/chaos", "-n", "2", *session.posargs)
+    session.run("python", "-m", "tests.network.chaos")
 
 
 @nox.session

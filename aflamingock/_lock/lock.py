@@ -172,9 +172,7 @@ class Lock:
 
                 held = await self._look(view, tried, above)
                 if held is not None:
-                    logger.info(
-                        "The lease of service %r is held, epoch %d.", self._service, held.epoch
-                    )
+                    logger.info("The lease of %r is held, epoch %d.", self._service, held.epoch)
                     return held
             except AuditStoreConnectionError as exc:  # it did answer when the run began
                 failure = exc
@@ -189,7 +187,8 @@ class Lock:
                 view.told = waited
                 await self._tell(view.lease, waited)
 
-            await self._sleep(self._pause(timeout - waited))
+            pause = 2 * self._options.retry_interval * self._draw()
+            await self._sleep(min(pause, max(timeout - waited, 0.01)))
 
     async def _look(self, view: _View, tried: dict[str, HeldLease], above: int) -> HeldLease | None:
         """Look at the lease once, and take it if that is allowed."""
@@ -207,9 +206,6 @@ class Lock:
             return await self._grant(lease, tried, above)
 
         return None
-
-    def _pause(self, left: float) -> float:
-        return min(2 * self._options.retry_interval * self._draw(), max(left, 0.01))
 
     async def _may_take(self, lease: Lease, *, watched: float) -> bool:
         if is_dead(lease, watched=watched):

@@ -147,17 +147,19 @@ class Silent(MemoryAuditStore):
         self._silent = list(silent)
 
     async def read_record(self, key: str) -> Record | None:
-        return await self._answer("read_record", await super().read_record(key))
+        answer = await super().read_record(key)
+        await self._pause("read_record")
+        return answer
 
     async def swap_record(self, current: Record | None, new: Record) -> bool:
-        return await self._answer("swap_record", await super().swap_record(current, new))
+        answer = await super().swap_record(current, new)
+        await self._pause("swap_record")
+        return answer
 
-    async def _answer(self, name: str, answer: Any) -> Any:
+    async def _pause(self, name: str) -> None:
         if name in self._silent:
             self._silent.remove(name)
             await anyio.sleep_forever()
-
-        return answer
 
 
 class TestAStoreThatIsSilent:

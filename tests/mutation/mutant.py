@@ -143,14 +143,10 @@ MUTANTS = (
     Mutant(
         rule="deadlines are counted from before the request, grant",
         file="_lock/lock.py",
-        found=(
-            "        sent_at = self._clock()\n        try:\n"
-            "            granted = await self._swap(current, new)\n"
-        ),
+        found="            granted = await self._record.swap(current, new)\n",
         replaced=(
-            "        try:\n            sent_at = self._clock()\n"
-            "            granted = await self._swap(current, new)\n"
-            "            sent_at = self._clock()\n"
+            "            granted = await self._record.swap(current, new)\n"
+            "            held._sent_at = self._clock()\n"
         ),
         tests=_LOCK,
     ),
@@ -177,7 +173,7 @@ MUTANTS = (
     ),
     Mutant(
         rule="only the own lease is given back",
-        file="_lock/lock.py",
+        file="_lock/record.py",
         found="(found.owner, found.epoch) == (lease.owner, lease.epoch)",
         replaced="found.epoch >= lease.epoch",
         tests=_LOCK,
@@ -191,8 +187,8 @@ MUTANTS = (
     ),
     Mutant(
         rule="a swap whose answer was lost is looked up",
-        file="_lock/lock.py",
-        found="return found is not None and found.token == new.token",
+        file="_lock/record.py",
+        found="return found is not None and found.token == lease.token",
         replaced="return False",
         tests=_LOCK,
     ),

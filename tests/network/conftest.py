@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -38,7 +39,7 @@ def _sql(request: pytest.FixtureRequest, fixture: str) -> System:
     return SQLSystem(request.getfixturevalue(fixture))
 
 
-def _mongodb(request: pytest.FixtureRequest, driver: str) -> System:
+def _mongodb(request: pytest.FixtureRequest, driver: Literal["pymongo", "motor"]) -> System:
     request.getfixturevalue("excused")
     url, name = request.getfixturevalue("mongodb_url"), request.getfixturevalue("mongodb_name")
     # the driver itself would try again a write whose answer is lost, and hide it from the store

@@ -9,16 +9,17 @@ import anyio.to_thread
 import pytest
 
 from aflamingock import LockLostError, RunStatus
-from tests.network.kit import applied, service
+from tests.network.kit import Mode, applied, service
+from tests.network.system import System
 from tests.processes.kit import check_log
-from tests.servers.proxy import silent_answer, silent_call
+from tests.servers.proxy import Proxy, silent_answer, silent_call
 
 AWAY = 5.0
 BOUND = 60.0
 """How long anything may take: the limits of the drivers and of the lease, and a busy machine."""
 
 
-async def settle(system, proxy, changes, mode):
+async def settle(system: System, proxy: Proxy, changes: list[type], mode: Mode) -> None:
     """Run once more without faults, and make sure that all is done, and was done once."""
     proxy.heal()
     with anyio.fail_after(BOUND):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from aflamingock import RunStatus
-from tests.network.kit import service, words
+from aflamingock import RunReport, RunStatus
+from tests.network.kit import Mode, service, words
+from tests.network.system import System
 from tests.processes.kit import check_log
-from tests.servers.proxy import lost_answer, lost_call
+from tests.servers.proxy import Proxy, lost_answer, lost_call
 
 IN_ORDER = ["a STARTED", "a APPLIED", "b STARTED", "b APPLIED"]
 
@@ -16,16 +19,16 @@ TAKEN = r"released\W+false"
 RELEASED = r"released\W+true"
 
 
-async def run(system, proxy, *, mode="shared", **options):
+async def run(system: System, proxy: Proxy, *, mode: Mode = "shared", **options: Any) -> RunReport:
     changes = [system.change(id, **options) for id in "ab"]
     async with service(system, proxy, changes, mode=mode) as flamingock:
         return await flamingock.run()
 
 
-async def check(system, *, log=IN_ORDER):
+async def check(system: System) -> None:
     found = await system.log("default")
     check_log(found)
-    assert words(found) == log
+    assert words(found) == IN_ORDER
     assert await system.effects("default") == {"a": 1, "b": 1}
 
 

@@ -76,8 +76,9 @@ class Exchange:
         """Let nothing through any more, in either direction, without breaking the connection."""
         self._connection.is_silent = True
 
-    def lose(self) -> None:
-        """Count the request as one that was carried out and whose answer is lost."""
+    async def lose_answer(self) -> None:
+        """Let the server carry out the request, and keep its answer."""
+        await self.answer()
         self._connection.proxy.lost.append(self.request)
 
 
@@ -103,8 +104,7 @@ async def lost_call(exchange: Exchange) -> None:
 
 async def lost_answer(exchange: Exchange) -> None:
     """Pass the call on, and break the connection when the server has answered it."""
-    await exchange.answer()
-    exchange.lose()
+    await exchange.lose_answer()
     exchange.cut()
 
 
@@ -115,8 +115,7 @@ async def silent_call(exchange: Exchange) -> None:
 
 async def silent_answer(exchange: Exchange) -> None:
     """Pass the call on, and let its answer and whatever comes after it disappear."""
-    await exchange.answer()
-    exchange.lose()
+    await exchange.lose_answer()
     exchange.silence()
 
 
@@ -158,11 +157,7 @@ class Proxy:
         """Forget all faults; connections that are silent are broken."""
         self._plans.clear()
         self.choose = lambda _: pass_on
-        self._call(self._cut(only_silent=True))
-
-    def cut(self) -> None:
-        """Break all connections."""
-        self._call(self._cut())
+        self._call(self._cut_silent())
 
     def refuse(self) -> None:
         """Break all connections, and refuse new ones."""
@@ -209,12 +204,14 @@ class Proxy:
             self._server = None
 
         tasks = list(self._connections.values())
-        await self._cut()
+        for connection in self._connections:
+            connection.end()
+
         await asyncio.gather(*tasks)
 
-    async def _cut(self, *, only_silent: bool = False) -> None:
+    async def _cut_silent(self) -> None:
         for connection in self._connections:
-            if connection.is_silent or not only_silent:
+            if connection.is_silent:
                 connection.end()
 
     async def _serve(self, reader: StreamReader, client: StreamWriter) -> None:
@@ -280,11 +277,10 @@ class _Connection:
     async def _answer(self, server: StreamReader) -> None:
         with suppress(OSError):
             while answer := await self.proxy.read(server):
-                if self.withheld is not None:
-                    if not self.withheld.done():
-                        self.withheld.set_result(answer)
-                elif not self.is_silent:
+                if self.withheld is None and not self.is_silent:
                     await _send(self.client, answer)
+                elif self.withheld is not None and not self.withheld.done():
+                    self.withheld.set_result(answer)
 
             # a half of the connection that is silent says nothing of the other half either
             if self.is_silent:
