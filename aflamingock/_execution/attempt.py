@@ -12,6 +12,7 @@ import anyio
 
 from .._change import Change
 from .._records import AuditEntry
+from .._retry import answered
 from .._states import TxStrategy
 from ..abc import TransactionalTargetSystem
 from ..exceptions import FlamingockError, UnknownOutcomeError
@@ -106,7 +107,11 @@ class Attempt:
                 if not exclusive:
                     await turn.enter_async_context(log.turn())
 
-                entry = await log.append_within(session, self.closing())
+                entry = await answered(
+                    lambda: log.append_within(session, self.closing()),
+                    by=self.run.store,
+                    writes=True,
+                )
                 await _commit(transaction)
 
             log.confirm(entry)
@@ -116,7 +121,11 @@ class Attempt:
             session = await self._begin(transaction)
             await self._call_within(session)
             self.run.lease.check()
-            await self._target.insert_marker(session, self.opened.entry_id, self.change.id)
+            key, target = self.opened.entry_id, self._target
+            # The heartbeat goes on, on its own connection, while this one may be silent.
+            await answered(
+                lambda: target.insert_marker(session, key, self.change.id), by=target, writes=True
+            )
             await _commit(transaction)
 
     async def _begin(self, transaction: AsyncExitStack) -> Any:

@@ -28,6 +28,9 @@ from ._sql_dialect import (
 
 logger = logging.getLogger(__name__)
 
+BEGINNING_TIME = 30.0
+"""How long a connection from the pool may take to begin, in seconds."""
+
 CLOSING_TIME = 10.0
 """How long an end that must not be cut off may take, in seconds."""
 
@@ -209,7 +212,7 @@ def is_dead(connection: AsyncConnection, exc: BaseException) -> bool:
     if isinstance(exc, dialect.dbapi.Error):
         return dialect.is_disconnect(exc, None, None)
 
-    return isinstance(exc, DBAPIError | ConnectionError) and is_lost(exc)
+    return isinstance(exc, DBAPIError | ConnectionError | TimeoutError) and is_lost(exc)
 
 
 async def give_back(connection: AsyncConnection) -> None:

@@ -26,6 +26,7 @@ from ._sql import check_engine, check_names, check_schema, engine_of, place_of
 from ._sql_dialect import TAKEN_KEY, code_of, is_busy, is_lost, is_within_transaction, reason_of
 from ._sql_marker import SQLMarkers
 from ._sql_transaction import (
+    BEGINNING_TIME,
     CLOSING_TIME,
     TransactionGuard,
     add_hint,
@@ -190,7 +191,8 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
         for _ in range(_MOST_DEAD):
             connection = await self.engine.connect()
             try:
-                await prepare(connection)
+                with anyio.fail_after(BEGINNING_TIME):
+                    await prepare(connection)
             except BaseException as exc:
                 if not is_dead(connection, exc):
                     await give_back(connection)

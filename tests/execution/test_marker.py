@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import aiosqlite
 import anyio
 import anyio.lowlevel
 import pytest
 
-from aflamingock import RunStatus, change, run_changes
+from aflamingock import AuditEntry, RunStatus, _retry, change, run_changes
 from aflamingock._execution import attempt
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
@@ -83,4 +85,47 @@ async def test_a_settled_change_is_no_failure_of_the_run(
     report = await run_changes([A], audit_store=other, target_systems=[target])
     assert report.status is RunStatus.SUCCESS
     assert (await history(other))[:2] == ["a STARTED", "a APPLIED"]
+    assert rows(tmp_path / "shop.db", "SELECT id FROM effect") == [("a",)]
+
+
+class SilentOnce(SQLiteTargetSystem):
+    """A target that does not answer when it is first asked to insert a marker."""
+
+    asked = 0
+
+    async def insert_marker(self, session: aiosqlite.Connection, key: str, change_id: str) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            await anyio.sleep_forever()
+
+        await super().insert_marker(session, key, change_id)
+
+
+class SilentStore(SQLiteAuditStore):
+    """A store that does not answer when it is first asked to append within a transaction."""
+
+    asked = 0
+
+    async def append(self, entries: Sequence[AuditEntry], *, session: Any = None) -> None:
+        self.asked += session is not None
+        if session is not None and self.asked == 1:
+            await anyio.sleep_forever()
+
+        await super().append(entries, session=session)
+
+
+@pytest.mark.parametrize("mode", ["shared", "separate"])
+async def test_the_last_statement_of_a_transaction_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["shared", "separate"]
+) -> None:
+    monkeypatch.setattr(_retry, "ANSWERS_WITHIN", 1.0)
+    target = SilentOnce("shop", tmp_path / "shop.db")
+    store = SilentStore.from_target_system(target)
+    with anyio.fail_after(30):
+        report = await run_changes(
+            [A], audit_store=store, target_systems=[target], transaction_mode=mode
+        )
+
+    assert report.status is RunStatus.SUCCESS
+    assert (await history(store))[:3] == ["a STARTED", "a STARTED", "a APPLIED"]
     assert rows(tmp_path / "shop.db", "SELECT id FROM effect") == [("a",)]
