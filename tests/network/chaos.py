@@ -95,7 +95,7 @@ class Schedule:
         self._draw = random.Random(seed)
         self._service = f"s{uuid4().hex}"
         self._mode: Mode = self._draw.choice(["shared", "separate"])
-        self._severity = self._draw.choice([0.1, 0.25, 0.4])
+        self._severity = self._draw.choice([0.2, 0.35, 0.5])
         self._changes = self._make_changes()
         self.violations: list[str] = []
         self.lost: Counter[str] = Counter()
@@ -229,7 +229,7 @@ async def storm(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the schedules that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--schedules", type=int, default=25, help="on each database")
+    parser.add_argument("--schedules", type=int, default=40, help="on each database")
     parser.add_argument("--seed", type=int, default=1, help="of the first one")
     parser.add_argument("--at-once", type=int, default=6, help="how many at the same time")
     parser.add_argument("--only", choices=PLACES, action="append", help="some of the databases")
