@@ -32,7 +32,17 @@ async def settle(system: System, proxy: Proxy, changes: list[type], mode: Mode) 
     assert await system.effects("default") == {"a": 1, "b": 1}
 
 
-@pytest.mark.parametrize(("mode", "fault"), [("shared", silent_answer), ("separate", silent_call)])
+@pytest.mark.parametrize(
+    ("empty_system", "mode", "fault"),
+    [
+        ("postgresql", "shared", silent_answer),
+        ("mariadb", "separate", silent_call),
+        ("pymongo", "shared", silent_call),
+        ("motor", "separate", silent_answer),
+        ("dynamodb", "shared", silent_answer),
+    ],
+    indirect=["empty_system"],
+)
 async def test_silence_ends_a_run_or_is_overcome(system, proxy, mode, fault):
     changes = [system.change(id) for id in "ab"]
     proxy.plan(system.commit, fault)
