@@ -111,10 +111,10 @@ MUTANTS = (
         file="_execution/attempt.py",
         found=(
             "                written = await self._close(following)\n"
-            "                await self._remove_marker()\n"
+            "                await forget_marker(self._target, self.opened.entry_id, self.change.id)\n"
         ),
         replaced=(
-            "                await self._remove_marker()\n"
+            "                await forget_marker(self._target, self.opened.entry_id, self.change.id)\n"
             "                written = await self._close(following)\n"
         ),
         tests=_EXECUTION,
