@@ -78,7 +78,7 @@ class Attempt:
             case TxStrategy.TX_SEPARATE_WITH_MARKER:
                 await self._in_marked_transaction()
                 written = await self._close(following)
-                await forget_marker(self._target, self.opened.entry_id, self.change.id)
+                await self._forget_marker()
                 return written
             case _:
                 await self._alone()
@@ -145,6 +145,9 @@ class Attempt:
 
         if self.is_torn:
             raise FlamingockError(_TORN)
+
+    async def _forget_marker(self) -> None:
+        await forget_marker(self._target, self.opened.entry_id, self.change.id)
 
     @property
     def _target(self) -> TransactionalTargetSystem[Any]:

@@ -111,10 +111,10 @@ MUTANTS = (
         file="_execution/attempt.py",
         found=(
             "                written = await self._close(following)\n"
-            "                await forget_marker(self._target, self.opened.entry_id, self.change.id)\n"
+            "                await self._forget_marker()\n"
         ),
         replaced=(
-            "                await forget_marker(self._target, self.opened.entry_id, self.change.id)\n"
+            "                await self._forget_marker()\n"
             "                written = await self._close(following)\n"
         ),
         tests=_EXECUTION,
