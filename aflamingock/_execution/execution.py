@@ -62,13 +62,15 @@ class Execution(Work):
         except (LockLostError, UnknownOutcomeError, SequenceConflictError):
             raise
         except Exception as exc:
-            if self._is_ours(exc):
+            if self._is_ours(exc) or self._is_closed(opened):
                 raise
 
             await self._fail(exc)
             raise self._failed(exc) from exc
         except anyio.get_cancelled_exc_class():
-            if self._run.lease.is_standing:
+            if self._is_closed(opened):
+                self.status = ChangeStatus.APPLIED
+            elif self._run.lease.is_standing:
                 await self._fail(InterruptedError("The run was interrupted."))
 
             raise

@@ -49,7 +49,7 @@ class Reversal(Work):
         except (LockLostError, UnknownOutcomeError, SequenceConflictError):
             raise
         except Exception as exc:
-            if self._is_ours(exc):
+            if self._is_ours(exc) or self._is_closed(opened):
                 raise
 
             await self._rollback_failed(exc)
@@ -60,7 +60,9 @@ class Reversal(Work):
                 file=self._change.file,
             ) from exc
         except anyio.get_cancelled_exc_class():
-            if self._run.lease.is_standing:
+            if self._is_closed(opened):
+                self.status = ChangeStatus.ROLLED_BACK
+            elif self._run.lease.is_standing:
                 await self._rollback_failed(InterruptedError("The undo was interrupted."))
 
             raise

@@ -126,6 +126,11 @@ class Work:
         ours = (AuditStoreError, LockError, SystemBusyError)
         return isinstance(exc, ours) and exc is not self._call.raised
 
+    def _is_closed(self, opened: AuditEntry) -> bool:
+        """Say whether the log has more about the attempt than its beginning: then that stands."""
+        last = self._run.log.history.last[self._change.id]
+        return last.entry_id != opened.entry_id
+
     def _budget(self) -> float:
         return min(_ROLLBACK_WITHIN, self._run.lease.remaining)
 

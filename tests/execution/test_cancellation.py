@@ -276,3 +276,50 @@ class TestWithTransaction:
         log_now = await history(store)
         assert [line for line in log_now if line.startswith("a")] == ["a STARTED", "a APPLIED"]
         assert log_now[2:] in ([], ["b STARTED", "b ROLLED_BACK"])
+
+
+class Slow(MemoryAuditStore):
+    """A store that takes a moment to write the entry that ends an attempt, and tells of it."""
+
+    def __init__(self, state: AuditState, *, late: bool) -> None:
+        super().__init__()
+        self.writing = anyio.Event()
+        self._state = state
+        self._late = late
+
+    async def append(self, entries: Any, *, session: None = None) -> None:
+        await super().append(entries, session=session)
+        if any(entry.state is self._state and entry.change_id for entry in entries):
+            if self._late:
+                await anyio.sleep(0.01)
+
+            self.writing.set()
+            if not self._late:
+                await anyio.sleep(0.05)
+
+
+@pytest.mark.parametrize("late", [False, True])
+class TestWhileTheEndIsWritten:
+    @ALL_CUTS
+    async def test_an_applied_change_stays_applied(
+        self, done: list[str], cut: Cut, late: bool
+    ) -> None:
+        store = Slow(AuditState.APPLIED, late=late)
+
+        await cut(lambda: run_changes(steps("a", done), audit_store=store), store.writing)
+
+        assert await history(store) == ["a STARTED", "a APPLIED", "CHECKPOINT"]
+        assert done == ["a"]
+
+    @ALL_CUTS
+    async def test_a_rolled_back_change_stays_rolled_back(
+        self, done: list[str], cut: Cut, late: bool
+    ) -> None:
+        store = Slow(AuditState.ROLLED_BACK, late=late)
+        flamingock = Flamingock(changes=steps("a", done), audit_store=store)
+        await flamingock.run()
+
+        await cut(lambda: flamingock.undo(last=1), store.writing)
+
+        assert (await history(store))[-2:] == ["a ROLLBACK_STARTED", "a ROLLED_BACK"]
+        assert done == ["a", "not a"]
