@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
+from ._payload import error_trace
 from .exceptions import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class RunPlanned(Event):
 class RunEnded(Event):
     """A run is over; *error* ended it, if anything did."""
 
-    error: BaseException | None
+    error: BaseException | None = field(repr=False)
     duration: float
 
 
@@ -100,7 +101,7 @@ class ChangeApplied(ChangeEvent):
 class ChangeFailed(ChangeEvent):
     """A change raised *error*."""
 
-    error: BaseException
+    error: BaseException = field(repr=False)
 
 
 class ChangeRolledBack(ChangeEvent):
@@ -111,7 +112,7 @@ class ChangeRolledBack(ChangeEvent):
 class ChangeRollbackFailed(ChangeEvent):
     """The rollback of a change raised *error*."""
 
-    error: BaseException
+    error: BaseException = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,13 +170,13 @@ class Listeners:
             if inspect.isawaitable(answer):
                 with anyio.fail_after(_LISTENING_TIME, shield=True):
                     await answer
-        except Exception:  # a listener is a guest: what it does must not end the run
+        except Exception as exc:  # a listener is a guest: what it does must not end the run
             if id(listener) not in self._warned:
                 self._warned.add(id(listener))
                 logger.warning(
                     "Listener %r failed on %s; the run goes on, and further failures of it "
-                    "are not shown.",
+                    "are not shown. %s",
                     listener,
                     type(event).__name__,
-                    exc_info=True,
+                    error_trace(exc),
                 )

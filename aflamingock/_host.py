@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 
 _PROC = "/proc"
+_PACKAGE = os.path.dirname(__file__) + os.sep
+_STEPS = "_steps"
+"""The function that calls the coroutines of changes, step by step."""
 
 
 def boot_time() -> float:
@@ -104,3 +109,24 @@ def _start_time(pid: int) -> str | None:
 def _read(name: str) -> str:
     with open(os.path.join(_PROC, name)) as file:
         return file.read()
+
+
+def place_of_thread(thread: int | None) -> str:
+    """
+    Return the line that a thread is at, and the line of a change that has led there.
+
+    :param thread: its ident
+    """
+    import traceback  # needed only where something is wrong
+
+    frame = sys._current_frames().get(thread or 0)
+    if frame is None:
+        return "somewhere"
+
+    stack = traceback.extract_stack(frame)
+    told = [stack[-1]]
+    for caller, called in pairwise(stack):
+        if caller.name == _STEPS and caller.filename.startswith(_PACKAGE):
+            told = [stack[-1], called] if called is not stack[-1] else [called]
+
+    return ", called ".join(f"at {each.filename}:{each.lineno} in {each.name}" for each in told)

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from ._change import Change
+from ._payload import error_line
 from ._plan.decision import Action, next_action
 from ._records import AuditEntry, Issue
 from ._states import IssueStatus, Resolution
@@ -90,7 +91,10 @@ async def close_issue(
 
 async def _save(store: AuditStore[Any], issue: Issue) -> None:
     try:
-        with anyio.fail_after(_SAVED_WITHIN):
+        # a cancellation must not leave the copy behind the log for ever
+        with anyio.fail_after(_SAVED_WITHIN, shield=True):
             await store.save_issue(issue)
     except Exception as exc:  # the log has it already, and this is a copy for other readers
-        logger.warning("The issue of change %r was not recorded: %s", issue.change_id, exc)
+        logger.warning(
+            "The issue of change %r was not recorded: %s", issue.change_id, error_line(exc)
+        )

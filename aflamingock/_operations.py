@@ -15,6 +15,7 @@ from ._pipeline import Pipeline
 from ._records import AuditEntry, Issue
 from ._run.survey import load
 from ._states import AuditState, AuditType, Resolution
+from ._task import finished, supervised
 from .exceptions import ConfigurationError, LockError, SequenceConflictError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _IN_A_REASON = 2_000
+_RECORDED_WITHIN = 10.0
 _TRIES = 5
 
 NewRun = Callable[[str | None], "Run"]
@@ -89,29 +91,9 @@ class AuditOperations:
         """
         run = self._new_run(by)
         async with run.settings.audit_store:
-            pipeline = await _known_pipeline(run)
-            await run.log.read()
-            change = pipeline.find(change_id) if pipeline else None
-            _check_issue(run.log.history.last.get(change_id), change_id, change)
-            async with run.lock.hold(above=run.log.history.epoch, wait=False) as lease:
-                assert lease is not None
-                run.log.work_under(lease)
-                await run.log.read()
-                entry = _check_issue(run.log.history.last.get(change_id), change_id, change)
-                issue = issue_of(await run.log.entry(entry.sequence))
-                (written,) = await run.log.append(
-                    _resolved(run, entry, Resolution(resolution), reason)
-                )
-
-            await close_issue(
-                run.settings.audit_store,
-                issue,
-                Resolution(resolution),
-                by=written.initiated_by,
-                reason=storable_text(reason or "", _IN_A_REASON),
+            return await supervised(
+                lambda: _resolve(run, change_id, Resolution(resolution), reason)
             )
-            logger.info("Change %r is resolved: %s.", change_id, written.state)
-            return written
 
 
 class LockOperations:
@@ -160,12 +142,42 @@ class LockOperations:
             if run.log.history.sequence == 0:
                 await run.patience(run.settings.audit_store.create)
 
-            released = await run.lock.release_by_force(above=run.log.history.epoch)
-            if released is None:
-                raise LockError("The lease was renewed or given back meanwhile. Look again.")
+            async def release() -> None:
+                released = await run.lock.release_by_force(above=run.log.history.epoch)
+                if released is None:
+                    raise LockError("The lease was renewed or given back meanwhile. Look again.")
 
-            await _record_release(run, released.epoch, status, reason)
+                await _record_release(run, released.epoch, status, reason)
+
+            # what was taken away stands in the log, also if the caller is cancelled meanwhile
+            await supervised(lambda: finished(release, budget=lambda: _RECORDED_WITHIN))
             return status
+
+
+async def _resolve(
+    run: Run, change_id: str, resolution: Resolution, reason: str | None
+) -> AuditEntry:
+    pipeline = await _known_pipeline(run)
+    await run.log.read()
+    change = pipeline.find(change_id) if pipeline else None
+    _check_issue(run.log.history.last.get(change_id), change_id, change)
+    async with run.lock.hold(above=run.log.history.epoch, wait=False) as lease:
+        assert lease is not None
+        run.log.work_under(lease)
+        await run.log.read()
+        entry = _check_issue(run.log.history.last.get(change_id), change_id, change)
+        issue = issue_of(await run.log.entry(entry.sequence))
+        (written,) = await run.log.append(_resolved(run, entry, resolution, reason))
+
+    await close_issue(
+        run.settings.audit_store,
+        issue,
+        resolution,
+        by=written.initiated_by,
+        reason=storable_text(reason or "", _IN_A_REASON),
+    )
+    logger.info("Change %r is resolved: %s.", change_id, written.state)
+    return written
 
 
 async def _record_release(run: Run, epoch: int, status: LeaseStatus, reason: str | None) -> None:

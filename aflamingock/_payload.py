@@ -27,7 +27,7 @@ _WINDOW = 50_000
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 # Lone surrogates are refused by every driver, NUL by PostgreSQL; a terminal obeys the others.
-_UNSTORABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _TO_LAST_BRACKET = r"(?:[^\n]*(?=[)}\]])|[^\n]*)"
 _NAME_OF_SECRET = (

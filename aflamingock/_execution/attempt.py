@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from .._change import Change
+from .._payload import error_line
 from .._records import AuditEntry
 from .._retry import answered
 from .._states import TxStrategy
@@ -184,7 +185,9 @@ async def forget_marker(target: TransactionalTargetSystem[Any], key: str, change
         try:
             await target.remove_marker(key)
         except Exception as exc:  # as above
-            logger.warning("The marker of change %r was not removed: %s", change_id, exc)
+            logger.warning(
+                "The marker of change %r was not removed: %s", change_id, error_line(exc)
+            )
 
     if scope.cancelled_caught:
         logger.warning("The marker of change %r was not removed in time.", change_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from .._payload import error_trace
 from .._records import AuditEntry
 from .._states import AuditState, TxStrategy
 from ..exceptions import LockError
@@ -44,8 +45,7 @@ async def _end(run: RunContext, entry: AuditEntry) -> None:
         logger.warning(
             "The transaction that change %r was left in could not be ended: %s",
             entry.change_id,
-            exc,
-            exc_info=True,
+            error_trace(exc),
         )
         return
 

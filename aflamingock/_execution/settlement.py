@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from .._issues import close_issue, is_issue, issue_of
+from .._payload import error_trace
 from .._plan.decision import Action, after_doubt
 from .._plan.plan import PlannedChange
 from .._records import AuditEntry
@@ -65,7 +66,7 @@ async def _verify(run: RunContext, planned: PlannedChange, stage: str, entry: Au
     except LockLostError:
         raise
     except Exception as exc:  # the doubt stays, and it is decided as if there were no verify
-        logger.warning("The verify of change %r has failed: %s", change.id, exc, exc_info=True)
+        logger.warning("The verify of change %r has failed: %s", change.id, error_trace(exc))
 
     logger.info("The verify of change %r answers %s.", change.id, answer)
     if answer == Verification.APPLIED:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
 import threading
-import traceback
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from types import FrameType
 from typing import Any, Protocol
 
 import anyio
 
+from .._host import place_of_thread
 from .._lease import HeldLease
+from .._payload import error_line, error_trace
 from .._records import Lease, new_id
 from ..abc import AuditStore
 
@@ -92,10 +91,9 @@ class Heartbeat:
                 await self._renew(store)
         except Exception as exc:  # whatever it was, the next attempt decides: time is left
             logger.warning(
-                "The lease of service %r was not renewed (%s: %s); %.1f s are left.",
+                "The lease of service %r was not renewed (%s); %.1f s are left.",
                 self._held.lease.service,
-                type(exc).__name__,
-                exc,
+                error_line(exc),
                 self._held.remaining,
             )
             return self._jittered(min(0.5, self.interval / 4))
@@ -219,8 +217,8 @@ class _HeartbeatThread(threading.Thread):
         """Beat until stopped; called by the thread."""
         try:
             anyio.run(self._main)
-        except Exception:  # the deadline stands: without renewals the run ends in time
-            logger.exception("The heartbeat has ended with an error.")
+        except Exception as exc:  # the deadline stands: without renewals the run ends in time
+            logger.error("The heartbeat has ended with an error. %s", error_trace(exc))
         finally:
             self._tell(self._over.set)
 
@@ -257,7 +255,7 @@ class _HeartbeatThread(threading.Thread):
                 async with self._open() as channel:
                     return await self._heartbeat.beat(channel)
             except Exception as exc:  # the next attempt decides: time is left, or the run is ended
-                logger.warning("The heartbeat has no connection: %s", exc)
+                logger.warning("The heartbeat has no connection: %s", error_line(exc))
 
             await self._heartbeat.wait_for_store()
 
@@ -278,7 +276,7 @@ class _HeartbeatThread(threading.Thread):
                     "The event loop has been blocked for more than %.1f s %s. The lease is kept, "
                     "but nothing else runs: use an asynchronous call, or a plain def.",
                     limit,
-                    _where(self._work_thread.ident),
+                    place_of_thread(self._work_thread.ident),
                 )
                 await anyio.sleep(_TELL_BLOCKED_EVERY)
 
@@ -288,12 +286,3 @@ class _HeartbeatThread(threading.Thread):
     def _tell(self, callback: Callable[[], object]) -> None:
         if not self._work_loop.is_closed():
             self._work_loop.call_soon_threadsafe(callback)
-
-
-def _where(thread: int | None) -> str:
-    frame: FrameType | None = sys._current_frames().get(thread or 0)
-    if frame is None:
-        return "somewhere"
-
-    place = traceback.extract_stack(frame)[-1]
-    return f"at {place.filename}:{place.lineno} in {place.name}"

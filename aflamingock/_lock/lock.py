@@ -18,6 +18,7 @@ from .._events import Listeners, WaitingForLease
 from .._host import boot_time, describe_process, host_name, is_gone
 from .._lease import HeldLease, LeaseStatus, is_dead
 from .._options import LockOptions
+from .._payload import error_line
 from .._records import Lease, new_id
 from .._retry import Patience, Retries
 from ..abc import AuditStore
@@ -255,12 +256,8 @@ class Lock:
             try:
                 await self._record.give_back(held.lease)
             except Exception as exc:  # the work is done; an unreleased lease expires by itself
-                logger.warning(
-                    "The lease of service %r was not released, it expires in %g s: %s",
-                    self._service,
-                    held.lease.ttl,
-                    exc,
-                )
+                told = "The lease of service %r was not released, it expires in %g s: %s"
+                logger.warning(told, self._service, held.lease.ttl, error_line(exc))
 
         if scope.cancelled_caught:
             logger.warning("The lease of service %r was not released in time.", self._service)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from .._flamingock import Flamingock
+from .._payload import error_trace
 from .._report import Progress, RunReport
 from ..exceptions import ConfigurationError
 from ._beside import task_beside
@@ -80,10 +81,11 @@ class Start:
         except Exception as exc:  # the application is being served; it is never ready now
             self._state = "failed"
             self.report = getattr(exc, "report", None)
-            logger.exception(
+            logger.error(
                 "The changes could not be applied in the background. The application stays "
-                "up and is not ready; correct the fault and start it anew.%s",
+                "up and is not ready; correct the fault and start it anew.%s\n%s",
                 f" {self.report}" if self.report else "",
+                error_trace(exc),
                 extra={"action": "start"},
             )
 

@@ -18,7 +18,7 @@ from rich.text import Text
 # What could move the cursor, colour the screen or turn the direction of writing: ids, errors and
 # host names in a store may have been written by anybody.
 _CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _FOLDED = 12
 """How wide a column has to be at the least where its cells are wider than that."""

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from .._payload import storable_mapping, storable_text
 from .._records import AuditEntry
 from .._states import AuditState, AuditType, Recovery, TxStrategy
 from ..abc import AuditStore
@@ -30,6 +31,9 @@ HOSTILE_TEXTS = (
     "x" * 20_000,
     "🦩" * 20_000,
 )
+_RAW = "\x00\x1b[2J\x9b\udc80\U0010ffff" * 10_000
+_NUMBERS = (2**64, 2**63 - 1, -(2**63), float("nan"), float("-inf"), 5e-324, 0.1)
+_STORABLE = storable_mapping({"a": _RAW, _RAW: b"\x00\xff", "n": _NUMBERS, "$b.c": {"": {}}})
 
 
 def chain(count: int, **values: Any) -> list[AuditEntry]:
@@ -176,6 +180,14 @@ class LogRules:
     async def test_hostile_texts_survive(self, make_store: StoreFactory, text: str) -> None:
         """No text is taken for a statement, cut, trimmed or normalised."""
         entries = chain(2, error_trace=text, author=text, metadata={"text": text, "k" + text: 1})
+        async with created(make_store) as store:
+            await store.append(entries)
+
+            assert await read_all(store) == entries
+
+    async def test_what_was_made_storable_survives(self, make_store: StoreFactory) -> None:
+        """No store refuses what a change raised or was given, once the engine has it storable."""
+        entries = chain(2, error_trace=storable_text(_RAW, 20_000), metadata=_STORABLE)
         async with created(make_store) as store:
             await store.append(entries)
 
