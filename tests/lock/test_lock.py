@@ -771,7 +771,7 @@ class TestLeaving:
             async with make_lock(Failing(), time).hold():
                 pass
 
-        assert "was not released, it expires in 60 s: out of reach" in caplog.text
+        assert "it expires in 60 s: AuditStoreConnectionError: out of reach" in caplog.text
 
     async def test_a_release_that_hangs_is_given_up(self, time, caplog, monkeypatch):
         monkeypatch.setattr(_lock, "_RELEASE_WITHIN", 0.05)
