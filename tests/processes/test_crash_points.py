@@ -9,7 +9,7 @@ import pytest
 
 from aflamingock import ManualInterventionError, Resolution
 
-from .kit import LOOK, NON_TX, ON_DATA, RETRIED, TX, Layout, Project, without_repeats
+from .kit import LOOK, NON_TX, RETRIED, Project, without_repeats
 
 pytestmark = pytest.mark.processes
 
@@ -33,9 +33,9 @@ ALONE = points(
 )
 UNDO_SHARED = points("grant", "ROLLBACK_STARTED", "ROLLED_BACK", "commit", "release")
 UNDO_MARKED = points("grant", "ROLLBACK_STARTED", "commit", "ROLLED_BACK", "commit", "release")
-TX_POINTS: dict[Layout, list[str]] = {"one file": SHARED, "two files": MARKED}
-TX_UNDO_POINTS: dict[Layout, list[str]] = {"one file": UNDO_SHARED, "two files": UNDO_MARKED}
-TX_NAMES: dict[Layout, str] = {"one file": "shared", "two files": "marker"}
+TX_POINTS: dict[str, list[str]] = {"one file": SHARED, "two files": MARKED}
+TX_UNDO_POINTS: dict[str, list[str]] = {"one file": UNDO_SHARED, "two files": UNDO_MARKED}
+TX_NAMES: dict[str, str] = {"one file": "shared", "two files": "marker"}
 
 
 def each(name: str, passed: Iterable[str], *values: str) -> list:
@@ -46,7 +46,7 @@ def each(name: str, passed: Iterable[str], *values: str) -> list:
     ]
 
 
-def each_tx(all_points: dict[Layout, list[str]]) -> list:
+def each_tx(all_points: dict[str, list[str]]) -> list:
     return [
         param
         for layout, passed in all_points.items()
@@ -60,9 +60,9 @@ def kill_at(project: Project, number: int, passed: list[str], **options: object)
 
 
 @pytest.mark.parametrize("layout", list(TX_POINTS))
-def test_these_are_all_points_of_transactional_changes(project: Project, layout: Layout) -> None:
+def test_these_are_all_points_of_transactional_changes(project: Project, layout: str) -> None:
     project.layout = layout
-    project.add(*IDS, code=TX, options=ON_DATA)
+    project.add_transactional(*IDS)
 
     assert project.run().points == TX_POINTS[layout]
     assert project.run(undo={"last": 1}).points == TX_UNDO_POINTS[layout]
@@ -85,10 +85,10 @@ def check_committed_once(project: Project) -> None:
 
 @pytest.mark.parametrize(("layout", "number"), each_tx(TX_POINTS))
 def test_a_transactional_change_is_committed_once_wherever_the_run_is_killed(
-    project: Project, layout: Layout, number: int
+    project: Project, layout: str, number: int
 ) -> None:
     project.layout = layout
-    project.add(*IDS, code=TX, options=ON_DATA)
+    project.add_transactional(*IDS)
     kill_at(project, number, TX_POINTS[layout])
 
     project.run_here()
@@ -120,7 +120,7 @@ def test_a_marked_change_is_committed_once_wherever_the_recovery_is_killed_too(
     project: Project, first: int, second: int
 ) -> None:
     project.layout = "two files"
-    project.add(*IDS, code=TX, options=ON_DATA)
+    project.add_transactional(*IDS)
     kill_at(project, first, MARKED)
     kill_at(project, second, RECOVERY if first == COMMITTED else REPETITION)
 
@@ -131,10 +131,10 @@ def test_a_marked_change_is_committed_once_wherever_the_recovery_is_killed_too(
 
 @pytest.mark.parametrize(("layout", "number"), each_tx(TX_UNDO_POINTS))
 def test_after_a_killed_undo_a_run_finds_the_change_applied_or_applies_it(
-    project: Project, layout: Layout, number: int
+    project: Project, layout: str, number: int
 ) -> None:
     project.layout = layout
-    project.add(*IDS, code=TX, options=ON_DATA)
+    project.add_transactional(*IDS)
     project.run_here()
     kill_at(project, number, TX_UNDO_POINTS[layout], undo={"last": 1})
 
