@@ -276,3 +276,29 @@ class TestWithTransaction:
         log_now = await history(store)
         assert [line for line in log_now if line.startswith("a")] == ["a STARTED", "a APPLIED"]
         assert log_now[2:] in ([], ["b STARTED", "b ROLLED_BACK"])
+
+    @ALL_CUTS
+    async def test_a_change_whose_marker_is_being_removed_stays_applied(
+        self, tmp_path: Path, cut: Cut
+    ) -> None:
+        begun = anyio.Event()
+
+        class Slow(SQLiteTargetSystem):
+            async def remove_marker(self, key: str) -> None:
+                begun.set()
+                await anyio.sleep(0.05)
+                await super().remove_marker(key)
+
+        @change(id="a", author="tests", order="a", target_system="shop")
+        class Row:
+            async def execute(self, db: aiosqlite.Connection) -> None:
+                await db.execute("CREATE TABLE effect (id)")
+
+        store = SQLiteAuditStore(tmp_path / "log.db")
+        shop = Slow("shop", tmp_path / "shop.db")
+        flamingock = Flamingock(changes=Row, audit_store=store, target_systems=[shop])
+        await cut(flamingock.run, begun)
+
+        assert (await history(store))[:2] == ["a STARTED", "a APPLIED"]
+        assert "a FAILED" not in await history(store)
+        assert rows(tmp_path / "shop.db", 'SELECT * FROM "flamingockMarkers"') == []
