@@ -8,12 +8,13 @@ empty one in :mod:`tests.places`. Drivers are imported where they are used.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from aflamingock import AuditEntry
 from aflamingock.abc import AuditStore, TransactionalTargetSystem
 
 _CHANGE = """
@@ -61,8 +62,15 @@ class Database(ABC):
     locks_all: bool = False
 
     @abstractmethod
-    def connect(self, place: Place) -> AbstractAsyncContextManager[Any]:
-        """Lend what stores and target systems are made with."""
+    def connect(
+        self, place: Place, calls: list[str] | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """
+        Lend what stores and target systems are made with.
+
+        :param calls: gets a line for each round trip, but those to set connections up or to end
+            them
+        """
 
     @abstractmethod
     def target(self, client: Any, place: Place) -> TransactionalTargetSystem[Any]:
@@ -88,6 +96,12 @@ class Database(ABC):
     async def prepare(self, place: Place) -> None:
         """Make room for the effects."""
 
+    async def fill(self, place: Place, entries: Sequence[AuditEntry]) -> None:
+        """Write many entries, for which the tables must be there."""
+        async with self.connect(place) as client, self.store(client, place) as store:
+            for start in range(0, len(entries), 1000):
+                await store.append(entries[start : start + 1000])
+
     @abstractmethod
     async def effects(self, place: Place) -> list[str]:
         """Return the ids of the changes that have had an effect, once for each time."""
@@ -105,8 +119,8 @@ class SQLite(Database):
     locks_all = True
 
     @asynccontextmanager
-    async def connect(self, place: Place) -> AsyncIterator[str]:
-        """Lend the path."""
+    async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[str]:
+        """Lend the path; there is no server to count the calls of."""
         yield place.url
 
     def target(self, client: Any, place: Place) -> TransactionalTargetSystem[Any]:
@@ -148,15 +162,23 @@ class SQL(Database):
         self.single_host = self.locks_all = single_host
 
     @asynccontextmanager
-    async def connect(self, place: Place) -> AsyncIterator[Any]:
+    async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[Any]:
         """Lend an engine."""
+        from sqlalchemy import Engine, event
         from sqlalchemy.ext.asyncio import create_async_engine
 
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if calls is not None:
+                calls.append(statement)
+
+        # of every engine, for stores make some of their own
+        event.listen(Engine, "before_cursor_execute", note)
         engine = create_async_engine(place.url)
         try:
             yield engine
         finally:
             await engine.dispose()
+            event.remove(Engine, "before_cursor_execute", note)
 
     def target(self, client: Any, place: Place) -> TransactionalTargetSystem[Any]:
         from aflamingock.targets.sql import SQLTargetSystem
@@ -198,16 +220,17 @@ class MongoDB(Database):
         self._driver = driver
 
     @asynccontextmanager
-    async def connect(self, place: Place) -> AsyncIterator[Any]:
+    async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[Any]:
         """Lend a client."""
+        listeners = [] if calls is None else [_listener(calls)]
         if self._driver == "motor":
             from motor.motor_asyncio import AsyncIOMotorClient
 
-            client: Any = AsyncIOMotorClient(place.url)
+            client: Any = AsyncIOMotorClient(place.url, event_listeners=listeners)
         else:
             from pymongo import AsyncMongoClient
 
-            client = AsyncMongoClient(place.url)
+            client = AsyncMongoClient(place.url, event_listeners=listeners)
 
         try:
             yield client
@@ -239,6 +262,22 @@ class MongoDB(Database):
             return sorted(document["line"] for document in found)
 
 
+def _listener(calls: list[str]) -> object:
+    from pymongo.monitoring import CommandListener, CommandStartedEvent
+
+    class Listener(CommandListener):
+        def started(self, event: CommandStartedEvent) -> None:
+            if event.command_name != "endSessions":
+                calls.append(event.command_name)
+
+        def succeeded(self, event: object) -> None:
+            """It is counted already."""
+
+        failed = succeeded
+
+    return Listener()
+
+
 class DynamoDB(Database):
     """Tables whose names begin with that of the place."""
 
@@ -249,13 +288,19 @@ class DynamoDB(Database):
     )
 
     @asynccontextmanager
-    async def connect(self, place: Place) -> AsyncIterator[Any]:
+    async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[Any]:
         """Lend a session."""
         import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
 
-        yield aioboto3.Session(
+        session = aioboto3.Session(
             aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1"
         )
+        if calls is not None:
+            session._session.register(
+                "before-send.dynamodb", lambda event_name, **_: calls.append(event_name)
+            )
+
+        yield session
 
     def target(self, client: Any, place: Place) -> TransactionalTargetSystem[Any]:
         from aflamingock.targets.dynamodb import DynamoDBTargetSystem
@@ -301,6 +346,17 @@ class DynamoDB(Database):
                 for item in found["Items"]
                 for line in [item["line"]["S"]] * int(item["times"]["N"])
             )
+
+    async def fill(self, place: Place, entries: Sequence[AuditEntry]) -> None:
+        from aflamingock.stores._dynamodb_item import put_of
+
+        # the emulator copies whole tables in each transaction, so that appending takes very long
+        table = f"{place.name}flamingockAuditLog"
+        async with self.connect(place) as session, self._client(session, place) as client:
+            for start in range(0, len(entries), 25):
+                puts = [put_of(table, entry) for entry in entries[start : start + 25]]
+                requests = [{"PutRequest": {"Item": put["Item"]}} for put in puts]
+                await client.batch_write_item(RequestItems={table: requests})
 
     def _client(self, session: Any, place: Place) -> AbstractAsyncContextManager[Any]:
         client: AbstractAsyncContextManager[Any] = session.client(

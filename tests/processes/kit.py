@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ SHORT = {"ttl": 2, "timeout": 5, "retry_interval": 0.1}
 """For a process that is stopped, or killed where nobody sees that it is gone."""
 
 LONG = {"ttl": 60, "timeout": 50, "retry_interval": 0.1}
+_AT_ONCE = 4
 
 HEAD = """
 from pathlib import Path
@@ -145,6 +147,16 @@ class Project:
         """Whether the end of a process is seen at once by the others."""
         return DATABASES[(self._log or self._target).kind].single_host
 
+    @property
+    def lock(self) -> dict[str, float]:
+        """What a start is given that comes after others: on one host the end of those is seen."""
+        return LOCK if self.is_on_one_host else LONG
+
+    def clear(self) -> None:
+        """Begin with empty databases again, and without effects."""
+        self.layout = self._layout
+        (self.folder / "effects.txt").unlink(missing_ok=True)
+
     def add(self, *ids: str, code: str, options: str = "") -> None:
         """Write changes, in this order."""
         for order, id in enumerate(ids, 1):
@@ -206,7 +218,7 @@ class Project:
             "target": asdict(self._target),
             "log": self._log and asdict(self._log),
             "mode": LAYOUTS[self._layout].mode,
-            "lock": LOCK if self.is_on_one_host else SHORT,
+            "lock": self.lock,
         } | given
 
     def call_here(self, call: Callable[[Flamingock], Awaitable[T]], **options: Any) -> T:
@@ -219,9 +231,8 @@ class Project:
         return anyio.run(called)
 
     def run_here(self, **options: Any) -> RunReport:
-        """Run in this process; where nobody sees that a process is gone, wait for its lease."""
-        lock = LOCK if self.is_on_one_host else LONG
-        return self.call_here(Flamingock.run, **({"lock": lock} | options))
+        """Run in this process."""
+        return self.call_here(Flamingock.run, **options)
 
     def undo_here(self, last: int) -> RunReport:
         """Undo in this process."""
@@ -275,3 +286,22 @@ def check_log(entries: Sequence[AuditEntry]) -> None:
 def without_repeats(lines: Sequence[str]) -> list[str]:
     """Return each line where it stands first."""
     return list(dict.fromkeys(lines))
+
+
+def beside_each_other(check: Callable[..., None], cases: Mapping[str, Sequence[Any]]) -> None:
+    """
+    Check cases in several threads, for most of them wait most of the time.
+
+    :param cases: the arguments of each case, by its name
+    :raises ExceptionGroup: if some have failed; each error has the name of its case as a note
+    """
+    errors = []
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        calls = {name: pool.submit(check, *arguments) for name, arguments in cases.items()}
+        for name, call in calls.items():
+            if isinstance(error := call.exception(), Exception):
+                error.add_note(f"This was {name}.")
+                errors.append(error)
+
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} of {len(cases)} cases have failed", errors)

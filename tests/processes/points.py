@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,8 @@ Passes = Callable[[str], None]
 
 def say(line: str) -> None:
     """Tell the test where this process is."""
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")  # in one piece, for the heartbeat's thread writes as well
+    sys.stdout.flush()
 
 
 class Points:

@@ -39,7 +39,7 @@ class Runner:
                 os.close(descriptor)
 
         self._lines: list[str] = []
-        self._is_stopped = False
+        self.is_stopped = False
         self._code: int | None = None
         self._changed = threading.Condition()
         self._listeners = [
@@ -58,7 +58,7 @@ class Runner:
 
     def _hear(self, news: str) -> None:
         if news == "stopped":
-            self._is_stopped = True
+            self.is_stopped = True
         else:
             self._code = int(news.removeprefix("ended "))
 
@@ -90,8 +90,8 @@ class Runner:
 
     def wait_until_stopped(self) -> None:
         """Wait until it has stopped itself."""
-        self.wait_until(lambda: self._is_stopped or self.has_ended)
-        assert self._is_stopped, self.output
+        self.wait_until(lambda: self.is_stopped or self.has_ended)
+        assert self.is_stopped, self.output
 
     @property
     def has_ended(self) -> bool:
