@@ -87,6 +87,7 @@ class Interruption:
             self.project.clear()
 
         assert self.first.points == passed[:point], self.first.output
+        self._name = passed[point - 1]
         self.is_over = point >= DONE.get(tuple(passed), len(passed) + 1)
 
     def _start(self, point: int, ttl: float) -> Runner:
@@ -98,7 +99,9 @@ class Interruption:
         if self._number == signal.SIGKILL:
             assert first.end() < 0 or "LockLostError" in first.output, first.output
         else:
-            first.wait_until(lambda: first.is_stopped or first.has_ended)
+            first.wait_until(
+                lambda: first.has_ended or first.is_stopped and len(first.points) >= point
+            )
 
         return first
 
@@ -116,12 +119,11 @@ class Interruption:
 
     def _on_its_way(self, ends_with: int) -> list[str]:
         """Return what the first may still write, if it was about to and nobody took its lease."""
-        point = self.first.points[-1]
-        if self.is_over and "CHECKPOINT" not in point:
+        if self._name == "after commit" and self.is_over:
             return ["CHECKPOINT"]
 
-        is_writing = point.startswith("before ") and (ends_with == 4 or self.is_over)
-        return [] if not is_writing else STATES[point.removeprefix("before ")]
+        is_writing = self._name.startswith("before ") and (ends_with == 4 or self.is_over)
+        return STATES[self._name.removeprefix("before ")] if is_writing else []
 
     def _go_on(self) -> None:
         had_lease = "after grant" in self.first.points

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aflamingock import AuditEntry, Flamingock, RunStatus
+from aflamingock._records import new_id
 from aflamingock.abc import AuditStore
 from aflamingock.testing._log import chain
 from tests.databases import DATABASES, FAMILIES, Place
@@ -77,7 +78,7 @@ def continued(log: list[AuditEntry], entries: list[AuditEntry]) -> list[AuditEnt
     """Return a log that goes on with entries of another one."""
     log = list(log)
     for entry in entries:
-        moved = replace(entry, service=log[0].service)
+        moved = replace(entry, service=log[0].service, entry_id=new_id())
         log.append(moved.sealed(sequence=len(log) + 1, previous=log[-1].digest))
 
     return log
