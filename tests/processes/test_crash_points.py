@@ -100,7 +100,7 @@ class Interruption:
             assert first.end() < 0 or "LockLostError" in first.output, first.output
         else:
             first.wait_until(
-                lambda: first.has_ended or first.is_stopped and len(first.points) >= point
+                lambda: first.has_ended or (first.is_stopped and len(first.points) >= point)
             )
 
         return first
