@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from blockbuster import BlockBuster
 from sqlalchemy import URL
 
-from tests.databases import Place
+from tests.databases import FAMILIES, Place
+from tests.servers import sql
 from tests.servers.dynamodb import delete_tables
 from tests.servers.postgresql import execute
 
@@ -82,3 +84,14 @@ def _drop(url: str, name: str) -> None:
 
     with MongoClient[dict[str, Any]](url) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(params=FAMILIES)
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, excused: None, blockbuster: BlockBuster
+) -> Iterator[Place]:
+    """An empty place of each family; a module that uses it takes over the servers as well."""
+    sql.excuse_drivers(blockbuster)
+    places = Places(request)
+    yield places(request.param, tmp_path)
+    places.close()

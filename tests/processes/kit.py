@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +57,6 @@ SHORT = {"ttl": 2, "timeout": 5, "retry_interval": 0.1}
 """For a process that is stopped, or killed where nobody sees that it is gone."""
 
 LONG = {"ttl": 60, "timeout": 50, "retry_interval": 0.1}
-_AT_ONCE = 4
 
 HEAD = """
 from pathlib import Path
@@ -286,22 +284,3 @@ def check_log(entries: Sequence[AuditEntry]) -> None:
 def without_repeats(lines: Sequence[str]) -> list[str]:
     """Return each line where it stands first."""
     return list(dict.fromkeys(lines))
-
-
-def beside_each_other(check: Callable[..., None], cases: Mapping[str, Sequence[Any]]) -> None:
-    """
-    Check cases in several threads, for most of them wait most of the time.
-
-    :param cases: the arguments of each case, by its name
-    :raises ExceptionGroup: if some have failed; each error has the name of its case as a note
-    """
-    errors = []
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        calls = {name: pool.submit(check, *arguments) for name, arguments in cases.items()}
-        for name, call in calls.items():
-            if isinstance(error := call.exception(), Exception):
-                error.add_note(f"This was {name}.")
-                errors.append(error)
-
-    if errors:
-        raise ExceptionGroup(f"{len(errors)} of {len(cases)} cases have failed", errors)

@@ -13,22 +13,15 @@ from aflamingock import AuditEntry, Flamingock, RunStatus
 from aflamingock._records import new_id
 from aflamingock.abc import AuditStore
 from aflamingock.testing._log import chain
-from tests.databases import DATABASES, FAMILIES, Place
-from tests.places import Places
-from tests.servers import dynamodb, mariadb, mongodb, postgresql, sql
+from tests import places
+from tests.databases import DATABASES, Place
+from tests.servers import dynamodb, mariadb, mongodb, postgresql
 from tests.stores.kit import ENTRIES, FIRST, SECOND
 
 postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
 mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
+place = places.place
 dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
-
-
-@pytest.fixture(params=FAMILIES)
-def place(request, tmp_path, excused, blockbuster):
-    sql.excuse_drivers(blockbuster)
-    places = Places(request)
-    yield places(request.param, tmp_path)
-    places.close()
 
 
 @pytest.fixture
