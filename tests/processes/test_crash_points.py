@@ -180,7 +180,9 @@ def test_after_a_killed_undo_a_run_finds_the_change_applied_or_applies_it(
         case.follow()
 
         assert case.project.rows == list(IDS)
-        assert case.project.log()[-1] == "CHECKPOINT"
+        # where nothing is left to do, nobody waits for the lease to note that
+        waits = layout in MARKING or case.project.is_on_one_host
+        assert not waits or case.project.log()[-1] == "CHECKPOINT"
         assert case.project.states("a") == ["STARTED 1", "APPLIED 1"]
         # how an undo that was not committed may end in the log
         unfinished = () if point < 4 else ("ROLLBACK_STARTED 1", "ROLLBACK_FAILED 1")
