@@ -21,13 +21,7 @@ from .._options import LockOptions
 from .._records import Lease, new_id
 from .._retry import Patience, Retries
 from ..abc import AuditStore
-from ..exceptions import (
-    AuditStoreConnectionError,
-    AuditStoreError,
-    LockTimeoutError,
-    SystemBusyError,
-    UnknownOutcomeError,
-)
+from ..exceptions import AuditStoreConnectionError, LockTimeoutError, UnknownOutcomeError
 from .heartbeat import Heartbeat, HeartbeatHost, in_thread
 from .record import LeaseRecord
 
@@ -92,8 +86,7 @@ class Lock:
         :param wait: whether to wait while another runner holds the lease
         :return: the lease, or ``None`` if *done* said so
         :raises LockTimeoutError: if it could not be had in time
-        :raises LockLostError: in place of the cancellation, or of the error of a store or target,
-            that ended the block after the lease was lost
+        :raises LockLostError: in place of what ended the block after the lease was lost
         """
         held = await self._acquire(done, above, self._options.timeout if wait else 0.0)
         if held is None:
@@ -109,14 +102,9 @@ class Lock:
                 draw=self._draw,
             )
             try:
-                async with self._host(heartbeat, self._store):
-                    yield held
-            except (AuditStoreError, SystemBusyError) as exc:
-                # a server ends the connections and transactions of who was stopped for too long
-                if held.is_standing:
-                    raise
-
-                raise held.error() from exc
+                with held.explaining():
+                    async with self._host(heartbeat, self._store):
+                        yield held
             finally:
                 await self._release(held)
 

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
-from pymongo import MongoClient
 
 from tests.places import Places
 from tests.servers import dynamodb, mariadb, mongodb, once, postgresql, sql
@@ -18,21 +16,9 @@ from tests.servers import dynamodb, mariadb, mongodb, once, postgresql, sql
 from .kit import Project
 from .process import nursery
 
-MAX_TRANSACTION = "transactionLifetimeLimitSeconds"
-
 postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-replica_set, excused = mongodb.mongodb_url, mongodb.excused
+mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
 dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
-
-
-@pytest.fixture
-def mongodb_url(replica_set: str) -> Iterator[str]:
-    """The URL of a replica set, which soon ends the transaction of a process that was killed."""
-    with MongoClient[dict[str, Any]](replica_set) as client:
-        usual = client.admin.command({"getParameter": 1, MAX_TRANSACTION: 1})[MAX_TRANSACTION]
-        client.admin.command({"setParameter": 1, MAX_TRANSACTION: 3})
-        yield replica_set
-        client.admin.command({"setParameter": 1, MAX_TRANSACTION: usual})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .kit import SHORT, Project
+from .kit import LONG, Project
 from .process import Runner
 
 _AT_ONCE = 4
@@ -75,7 +75,7 @@ class Interruption:
 
     def _start(self, point: int, ttl: float) -> Runner:
         is_seen = self._number == signal.SIGKILL and self.project.is_on_one_host
-        lock = self.project.lock if is_seen else SHORT | {"ttl": ttl}
+        lock = self.project.lock if is_seen else LONG | {"ttl": ttl}
         first = self.project.start(
             point=point, signal=self._number.name, lock=lock, **self._options
         )

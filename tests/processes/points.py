@@ -58,8 +58,8 @@ def add_commit_points(target: TransactionalTargetSystem[Any], passes: Passes) ->
     begin = target.transaction
 
     @asynccontextmanager
-    async def transaction() -> AsyncIterator[Any]:
-        async with begin() as session:
+    async def transaction(*arguments: Any) -> AsyncIterator[Any]:
+        async with begin(*arguments) as session:
             yield session
             passes("before commit")
 

@@ -75,10 +75,10 @@ class Runner:
         """Say whether there was a line with all of these texts."""
         return any(all(text in line for text in texts) for line in self._lines)
 
-    def wait_until(self, happened: Callable[[], bool]) -> None:
+    def wait_until(self, happened: Callable[[], bool], *, within: float = PATIENCE) -> None:
         """Wait for something that its output or its end tells."""
         with self._changed:
-            assert self._changed.wait_for(happened, PATIENCE), self.output
+            assert self._changed.wait_for(happened, within), self.output
 
     def wait_for(self, *texts: str) -> None:
         """Wait for a line with all of these texts."""
@@ -106,9 +106,9 @@ class Runner:
         """Let go a runner that waits for it."""
         os.write(self._input, b"go\n")
 
-    def end(self) -> int:
+    def end(self, *, within: float = PATIENCE) -> int:
         """Wait for its end, and return its exit code."""
-        self.wait_until(lambda: self.has_ended)
+        self.wait_until(lambda: self.has_ended, within=within)
         for listener in self._listeners:
             listener.join(PATIENCE)
 
@@ -132,9 +132,14 @@ class Nursery:
         self._orders = orders
         self._turn = threading.Lock()
 
-    def start(self, options: dict[str, Any]) -> Runner:
-        """Start a process; see the runner for the options."""
-        return Runner(options, self._order)
+    def start(self, options: dict[str, Any], *, runner: str = "runner") -> Runner:
+        """
+        Start a process.
+
+        :param options: see the runner
+        :param runner: which module of this folder it is
+        """
+        return Runner(options | {"runner": runner}, self._order)
 
     def _order(self, options: dict[str, Any], *descriptors: int) -> int:
         with self._turn:

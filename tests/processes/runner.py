@@ -148,6 +148,10 @@ def serve(orders: socket.socket) -> Mapping[str, Any]:
 
 
 def _import_drivers(options: Mapping[str, Any]) -> None:
+    if options["runner"] == "mongodb_runner":
+        import_module("tests.processes.mongodb_runner")
+        return
+
     for place in (options["target"], options["log"]):
         for module in _DRIVERS.get(place["kind"], ()) if place else ():
             if find_spec(module) is not None:
@@ -186,4 +190,5 @@ def _keep(runner: int, news: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main(serve(socket.socket(fileno=int(sys.argv[1])))))
+    told = serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(import_module(f"tests.processes.{told['runner']}").main(told))
