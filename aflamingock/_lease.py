@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ._records import Lease
-from .exceptions import LockLostError
+from .exceptions import AuditStoreError, LockLostError, SystemBusyError
 
 _LONGEST_TTL = 3600.0
 
@@ -161,6 +162,23 @@ class HeldLease:
         """
         if self._lost or self._clock() >= self.must_renew_by:
             raise self.error()
+
+    @contextmanager
+    def explaining(self) -> Generator[None]:
+        """
+        Tell what a store or a target says in the block, after the loss of the lease, as the loss.
+
+        A server ends the connections and transactions of a process that was stopped for too long.
+
+        :raises LockLostError: in place of such an error
+        """
+        try:
+            yield
+        except (AuditStoreError, SystemBusyError) as exc:
+            if self.is_standing:
+                raise
+
+            raise self.error() from exc
 
     def error(self) -> LockLostError:
         """Return the error that tells of the loss."""

@@ -107,7 +107,7 @@ class Heartbeat:
         if not await store.swap_record(held.lease.to_record(), new.to_record()):
             found = await store.read_record(Lease.key(held.lease.service))
             if found is None or found.token not in self._tried:
-                held.lose(_taken_by(Lease.from_record(found) if found else None))
+                held.lose(_taken_by(Lease.from_record(found) if found else None, held.lease))
                 return
 
             # the answer of an earlier attempt was lost, but it had been done
@@ -130,11 +130,11 @@ class Heartbeat:
             self._on_end()
 
 
-def _taken_by(lease: Lease | None) -> str:
+def _taken_by(lease: Lease | None, ours: Lease) -> str:
     if lease is None:
         return "has disappeared from the audit store"
 
-    if lease.released:
+    if lease.released and lease.owner == ours.owner:
         return f"was released by force (epoch {lease.epoch})"
 
     return f"was taken over by {lease} (epoch {lease.epoch})"

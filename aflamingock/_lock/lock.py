@@ -87,8 +87,7 @@ class Lock:
         :param wait: whether to wait while another runner holds the lease
         :return: the lease, or ``None`` if *done* said so
         :raises LockTimeoutError: if it could not be had in time
-        :raises LockLostError: in place of the cancellation that ended the block, if the lease
-            was lost
+        :raises LockLostError: in place of what ended the block after the lease was lost
         """
         held = await self._acquire(done, above, self._options.timeout if wait else 0.0)
         if held is None:
@@ -104,8 +103,9 @@ class Lock:
                 draw=self._draw,
             )
             try:
-                async with self._host(heartbeat, self._store):
-                    yield held
+                with held.explaining():
+                    async with self._host(heartbeat, self._store):
+                        yield held
             finally:
                 await self._release(held)
 

@@ -305,6 +305,13 @@ class TestLoss:
         with pytest.raises(LockLostError, match=r"was taken over by db-2 \(process 7\).*epoch 4"):
             beating.held.check()
 
+    async def test_a_lease_that_another_has_taken_and_given_back_was_not_released_by_force(self):
+        other = Lease(service="shop", owner="other", epoch=4, ttl=60.0, host="db-2", released=True)
+        beating = await self._beat_until(other)
+
+        with pytest.raises(LockLostError, match=r"was taken over by db-2.*epoch 4"):
+            beating.held.check()
+
     async def test_a_lease_that_was_released_by_force_is_lost_at_once(self):
         released = Lease(service="shop", owner="run", epoch=4, ttl=60.0, released=True)
         beating = await self._beat_until(released)

@@ -31,6 +31,7 @@ from aflamingock._task import supervised
 from aflamingock.abc import AuditStore
 from aflamingock.exceptions import (
     AuditStoreConnectionError,
+    LockLostError,
     LockTimeoutError,
     SystemBusyError,
     UnknownOutcomeError,
@@ -788,6 +789,23 @@ class TestLeaving:
                 pass
 
         assert "was not released in time" in caplog.text
+
+    @pytest.mark.parametrize("error", [AuditStoreConnectionError, SystemBusyError])
+    async def test_what_a_store_says_after_the_loss_is_told_as_the_loss(self, memory, time, error):
+        said = error("The server has ended the connection of a process that was stopped.")
+
+        async def work(seconds: float) -> None:
+            async with make_lock(memory, time).hold():
+                time.now += seconds
+                raise said
+
+        with pytest.raises(error):
+            await work(1.0)
+
+        with pytest.raises(LockLostError) as caught:
+            await work(59.0)
+
+        assert caught.value.__cause__ is said
 
 
 class TestBusyStore:

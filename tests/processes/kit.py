@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import anyio
 
-from aflamingock import AuditEntry, Issue, Resolution, RunReport
-from aflamingock.stores.sqlite import SQLiteAuditStore
+from aflamingock import AuditEntry, Flamingock, Issue, Resolution, RunReport
+from aflamingock.abc import AuditStore
+from tests.databases import DATABASES, Database
+from tests.places import Places
 
-from .runner import build
+from .process import Nursery, Runner
+from .runner import built, systems
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
-"""How long to wait for what must happen, in seconds."""
+T = TypeVar("T")
 
-Layout = Literal["one file", "separate", "two files"]
-"""Where the log is: in the target's file (there with or without common transactions), or not."""
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """
+    Where changes and log are.
+
+    :ivar target: the kind of database that the changes work on
+    :ivar log: that of the log, if it is not there
+    :ivar mode: whether changes and log share transactions where they can
+    """
+
+    target: str
+    log: str | None = None
+    mode: str = "shared"
+
+
+LAYOUTS = {
+    "one file": Layout(target="sqlite"),
+    "separate": Layout(target="sqlite", mode="separate"),
+    "two files": Layout(target="sqlite", log="sqlite"),
+    "mongodb": Layout(target="mongodb"),
+    "postgresql": Layout(target="postgresql"),
+    "mongodb, log in postgresql": Layout(target="mongodb", log="postgresql"),
+    "postgresql, log in mongodb": Layout(target="postgresql", log="mongodb"),
+    "sqlalchemy": Layout(target="sqlalchemy"),
+    "mariadb": Layout(target="mariadb"),
+    "motor": Layout(target="motor"),
+    "dynamodb": Layout(target="dynamodb"),
+}
 
 LOCK = {"ttl": 60, "timeout": 5, "retry_interval": 0.1}
 """A start that had to wait for the end of a dead one's lease would fail."""
+
+SHORT = {"ttl": 2, "timeout": 5, "retry_interval": 0.1}
+"""For a process that is stopped, or killed where nobody sees that it is gone."""
+
+LONG = {"ttl": 60, "timeout": 50, "retry_interval": 0.1}
 
 HEAD = """
 from pathlib import Path
@@ -77,121 +102,58 @@ LOOK = """
         return Verification.APPLIED if done else Verification.NOT_APPLIED
 """
 
-TX = """
-    async def execute(self, db, pause):
-        await db.execute("CREATE TABLE IF NOT EXISTS effects (line TEXT)")
-        await db.execute("INSERT INTO effects VALUES ('{id}')")
-        await pause("execute {id}")
-
-    async def rollback(self, db, pause):
-        await db.execute("DELETE FROM effects WHERE line = '{id}'")
-        await pause("rollback {id}")
-"""
-
-ON_DATA = ', target_system="data"'
 RETRIED = ", recovery=Recovery.ALWAYS_RETRY"
 
 
-class Runner:
-    """
-    A process of the service, and what it has said.
-
-    :param script: which of the scripts in this folder it runs
-    """
-
-    def __init__(self, options: dict[str, Any], *, script: str = "runner.py") -> None:
-        runner = str(Path(__file__).with_name(script))
-        self._process = subprocess.Popen(
-            [sys.executable, runner, json.dumps(options)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._lines: list[str] = []
-        self._news = threading.Condition()
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._news:
-                self._lines.append(line.rstrip())
-                self._news.notify_all()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def output(self) -> str:
-        return "\n".join(self._lines)
-
-    @property
-    def points(self) -> list[str]:
-        """The points that it has passed."""
-        return [line.removeprefix("point ") for line in self._lines if line.startswith("point ")]
-
-    def wait_for(self, *texts: str) -> None:
-        """Wait for a line with all of these texts."""
-
-        def is_said() -> bool:
-            return any(all(text in line for text in texts) for line in self._lines)
-
-        with self._news:
-            assert self._news.wait_for(is_said, PATIENCE), self.output
-
-    def wait_for_point(self, number: int) -> None:
-        """Wait until it has said that it has come to a point, counted from 1."""
-        with self._news:
-            assert self._news.wait_for(lambda: len(self.points) >= number, PATIENCE), self.output
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def wait_until_stopped(self) -> None:
-        """Wait until it has stopped itself."""
-        deadline = time.monotonic() + PATIENCE
-        while not (ended := os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG))[0]:
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.02)
-
-        assert os.WIFSTOPPED(ended[1]), self.output
-
-    def go(self) -> None:
-        """Let go a runner that waits for it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def end(self, *, within: float = PATIENCE) -> int:
-        """Wait for its end, and return its exit code."""
-        code = self._process.wait(within)
-        self._listener.join(PATIENCE)
-        return code
-
-    def kill(self) -> None:
-        """End it the hard way."""
-        self._process.kill()
-        self.end()
-
-    def close(self) -> None:
-        self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
 class Project:
-    """A folder with changes, a log, and what the changes have done."""
+    """
+    A folder with changes, a log, and what the changes have done.
 
-    def __init__(self, folder: Path) -> None:
+    :param nursery: makes its processes
+    :param places: gives its databases
+    """
+
+    def __init__(
+        self, folder: Path, nursery: Nursery, places: Places, layout: str = "one file"
+    ) -> None:
         self.folder = folder
-        self.layout: Layout = "one file"
+        self._nursery = nursery
+        self._places = places
         self._runners: list[Runner] = []
-        (folder / "changes").mkdir()
+        (folder / "changes").mkdir(parents=True)
+        self.layout = layout
+
+    @property
+    def layout(self) -> str:
+        """One of the layouts."""
+        return self._layout
+
+    @layout.setter
+    def layout(self, name: str) -> None:
+        self._layout = name
+        layout = LAYOUTS[name]
+        self._target = self._places(layout.target, self.folder)
+        self._log = layout.log and self._places(layout.log, self.folder)
+
+    @property
+    def database(self) -> Database:
+        """The kind of database that the changes work on."""
+        return DATABASES[self._target.kind]
+
+    @property
+    def is_on_one_host(self) -> bool:
+        """Whether the end of a process is seen at once by the others."""
+        return DATABASES[(self._log or self._target).kind].single_host
+
+    @property
+    def lock(self) -> dict[str, float]:
+        """What a start is given that comes after others: on one host the end of those is seen."""
+        return LOCK if self.is_on_one_host else LONG
+
+    def clear(self) -> None:
+        """Begin with empty databases again, and without effects."""
+        self.layout = self._layout
+        (self.folder / "effects.txt").unlink(missing_ok=True)
 
     def add(self, *ids: str, code: str, options: str = "") -> None:
         """Write changes, in this order."""
@@ -199,9 +161,14 @@ class Project:
             path = self.folder / "changes" / f"_{order:04}__{id}.py"
             path.write_text((HEAD + code).format(id=id, options=options), "utf-8")
 
+    def add_transactional(self, *ids: str) -> None:
+        """Write changes that work on the database, in this order."""
+        anyio.run(self.database.prepare, self._target)
+        self.add(*ids, code=self.database.change, options=', target_system="data"')
+
     def start(self, **options: Any) -> Runner:
         """Start a process; see the runner for the options."""
-        runner = Runner(self.options(**options))
+        runner = self._nursery.start(self.options(**options))
         self._runners.append(runner)
         return runner
 
@@ -217,22 +184,22 @@ class Project:
             for runner in self._runners:
                 stack.callback(runner.close)
 
-    def store(self) -> SQLiteAuditStore:
-        """Return the audit store."""
-        return SQLiteAuditStore(
-            self.folder / ("audit.db" if self.layout == "two files" else "data.db")
-        )
-
     def entries(self) -> list[AuditEntry]:
         """Return the log, after making sure that it is sound."""
 
-        async def read() -> list[AuditEntry]:
-            async with self.store() as store:
-                return [entry async for entry in store.entries("default")]
+        async def read(store: AuditStore[Any]) -> list[AuditEntry]:
+            return [entry async for entry in store.entries("default")]
 
-        entries = anyio.run(read)
+        entries = self._with_store(read)
         check_log(entries)
         return entries
+
+    def _with_store(self, read: Callable[[AuditStore[Any]], Awaitable[T]]) -> T:
+        async def call() -> T:
+            async with systems(self.options()) as (_, store), store:
+                return await read(store)
+
+        return anyio.run(call)
 
     def log(self) -> list[str]:
         """Return the log as words: states with their attempts, and types of system entries."""
@@ -244,36 +211,47 @@ class Project:
 
     def options(self, **given: Any) -> dict[str, Any]:
         """Return what a runner is told."""
-        return {"folder": str(self.folder), "layout": self.layout, "lock": LOCK} | given
+        return {
+            "folder": str(self.folder),
+            "target": asdict(self._target),
+            "log": self._log and asdict(self._log),
+            "mode": LAYOUTS[self._layout].mode,
+            "lock": self.lock,
+        } | given
+
+    def call_here(self, call: Callable[[Flamingock], Awaitable[T]], **options: Any) -> T:
+        """Call in this process, where blocking the loop is an error, and a start costs little."""
+
+        async def called() -> T:
+            async with built(self.options(**options)) as flamingock:
+                return await call(flamingock)
+
+        return anyio.run(called)
 
     def run_here(self, **options: Any) -> RunReport:
-        """Run in this process, where blocking the loop is an error, and a start costs little."""
-        return anyio.run(build(self.options(**options)).run)
+        """Run in this process."""
+        return self.call_here(Flamingock.run, **options)
 
     def undo_here(self, last: int) -> RunReport:
         """Undo in this process."""
-        return anyio.run(partial(build(self.options()).undo, last=last))
+        return self.call_here(lambda flamingock: flamingock.undo(last=last))
 
     def issues(self) -> list[Issue]:
         """Return what needs a person."""
-        return list(anyio.run(build(self.options()).audit.issues))
+        return list(self.call_here(lambda flamingock: flamingock.audit.issues()))
 
     def kept_issues(self) -> dict[str, str]:
         """Return the status of every issue that the store keeps, by the state of its change."""
-
-        async def read() -> dict[str, str]:
-            async with self.store() as store:
-                return {issue.state: issue.status for issue in await store.issues("default")}
-
-        return anyio.run(read)
+        issues = self._with_store(lambda store: store.issues("default"))
+        return {issue.state: issue.status for issue in issues}
 
     def resolve(self, change_id: str, resolution: Resolution) -> None:
         """Be that person."""
-        anyio.run(build(self.options()).audit.resolve, change_id, resolution)
+        self.call_here(lambda flamingock: flamingock.audit.resolve(change_id, resolution))
 
     def lease_is_free(self) -> bool:
         """Say whether the last holder has given the lease back."""
-        return anyio.run(build(self.options()).lock.status).state == "free"
+        return self.call_here(lambda flamingock: flamingock.lock.status()).state == "free"
 
     @property
     def lines(self) -> list[str]:
@@ -284,8 +262,7 @@ class Project:
     @property
     def rows(self) -> list[str]:
         """What changes in transactions have done."""
-        with closing(sqlite3.connect(self.folder / "data.db")) as connection:
-            return [line for (line,) in connection.execute("SELECT line FROM effects")]
+        return anyio.run(self.database.effects, self._target)
 
 
 def _word(entry: AuditEntry) -> str:

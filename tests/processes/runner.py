@@ -1,8 +1,11 @@
 """
 A process that runs changes, as one of many instances of a service.
 
-It is told by one JSON argument what to do, and tells on its standard output where it is. At each
-*point*, which is a moment just before or just after something durable, it can end or stop itself.
+It tells on its standard output where it is. At each *point*, which is a moment just before or just
+after something durable, it can end or stop itself.
+
+Started as a program this is the *nursery*: it has imported what takes long, and forks a runner at
+each order, so that hundreds of them cost little.
 """
 
 from __future__ import annotations
@@ -12,131 +15,80 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import aiosqlite
 import anyio
 
 from aflamingock import (
-    AuditEntry,
     Flamingock,
     FlamingockError,
     LockError,
     LockOptions,
     ManualInterventionError,
-    Record,
     RunReport,
 )
-from aflamingock.stores.sqlite import SQLiteAuditStore
-from aflamingock.targets.sqlite import SQLiteTargetSystem
+from aflamingock.abc import AuditStore, TransactionalTargetSystem
+from tests.databases import DATABASES, Place
+from tests.processes.points import Pauses, Points, add_commit_points, add_points, say
 
-Passes = Callable[[str], None]
+Systems = tuple[TransactionalTargetSystem[Any], AuditStore[Any]]
 
-
-def say(line: str) -> None:
-    """Tell the test where this process is."""
-    print(line, flush=True)
-
-
-class Points:
-    """Counts the points, and at one of them sends this process a signal."""
-
-    def __init__(self, number: int | None, signal_name: str) -> None:
-        self._number = number
-        self._signal = signal.Signals[signal_name]
-        self._passed = 0
-
-    def __call__(self, name: str) -> None:
-        self._passed += 1
-        say(f"point {name}")
-        if self._passed == self._number:
-            os.kill(os.getpid(), self._signal)
+_DRIVERS = {
+    "sqlite": ("aflamingock.stores.sqlite",),
+    "sqlalchemy": ("aflamingock.stores.sql", "aiosqlite"),
+    "postgresql": ("aflamingock.stores.sql", "asyncpg"),
+    "mariadb": ("aflamingock.stores.sql", "asyncmy"),
+    "mongodb": ("aflamingock.stores.mongodb",),
+    "motor": ("aflamingock.stores.mongodb", "motor.motor_asyncio"),
+    "dynamodb": ("aflamingock.stores.dynamodb", "aioboto3"),
+}
+"""What may be imported before the fork: it starts no threads."""
 
 
-class PointedStore(SQLiteAuditStore):
-    """A store with points around whatever it writes for the run."""
+@asynccontextmanager
+async def systems(options: Mapping[str, Any]) -> AsyncIterator[Systems]:
+    """Connect a target system and an audit store."""
+    place = Place(**options["target"])
+    database = DATABASES[place.kind]
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(database.connect(place))
+        target = database.target(client, place)
+        if options["log"] is None:
+            yield target, database.store_with(target, place)
+            return
 
-    passes: Passes
-
-    async def create(self) -> None:
-        self.passes("before create")
-        await super().create()
-        self.passes("after create")
-
-    async def append(
-        self, entries: Sequence[AuditEntry], *, session: aiosqlite.Connection | None = None
-    ) -> None:
-        what = " ".join(entry.state if entry.change_id else entry.type for entry in entries)
-        self.passes(f"before {what}")
-        await super().append(entries, session=session)
-        self.passes(f"after {what}")
-
-    async def swap_record(self, current: Record | None, new: Record) -> bool:
-        what = "release" if new.value["released"] else "grant"
-        self.passes(f"before {what}")
-        swapped = await super().swap_record(current, new)
-        self.passes(f"after {what}")
-        return swapped
+        place = Place(**options["log"])
+        database = DATABASES[place.kind]
+        client = await stack.enter_async_context(database.connect(place))
+        yield target, database.store(client, place)
 
 
-class PointedTarget(SQLiteTargetSystem):
-    """A target system with points around every commit."""
-
-    passes: Passes
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
-        async with super().transaction() as session:
-            yield session
-            self.passes("before commit")
-
-        self.passes("after commit")
-
-
-class Pauses:
-    """
-    What changes call to tell where they are, and to stay or to fail there if the test wants it.
-
-    :param seconds: how long to stay, by place
-    :param failing: where to fail
-    """
-
-    def __init__(self, seconds: Mapping[str, float], failing: Sequence[str]) -> None:
-        self._seconds = seconds
-        self._failing = failing
-
-    async def __call__(self, place: str) -> None:
-        say(f"at {place}")
-        if place in self._seconds:
-            await anyio.sleep(self._seconds[place])
-
-        if place in self._failing:
-            raise ValueError("the broker said no")
-
-
-def build(options: Mapping[str, Any]) -> Flamingock:
+@asynccontextmanager
+async def built(options: Mapping[str, Any]) -> AsyncIterator[Flamingock]:
+    """Lend what runs the changes of a project."""
     folder = Path(options["folder"])
     points = Points(options.get("point"), options.get("signal", "SIGKILL"))
-    target = PointedTarget("data", folder / "data.db")
-    store = (
-        PointedStore(folder / "audit.db")
-        if options["layout"] == "two files"
-        else PointedStore.from_target_system(target)
-    )
-    target.passes = store.passes = points
     pause = Pauses(options.get("pauses", {}), options.get("failing", ()))
-    return Flamingock(
-        changes=folder / "changes",
-        audit_store=store,
-        target_systems=[target],
-        dependencies={"pause": pause, "folder": folder},
-        lock=LockOptions(**options["lock"]),
-        transaction_mode="separate" if options["layout"] == "separate" else "shared",
-    )
+    place = Place(**options["target"])
+    dependencies = DATABASES[place.kind].dependencies(place)
+    async with systems(options) as (target, store):
+        add_commit_points(target, points)
+        add_points(store, points)
+        yield Flamingock(
+            changes=folder / "changes",
+            audit_store=store,
+            target_systems=[target],
+            dependencies={"pause": pause, "folder": folder} | dependencies,
+            lock=LockOptions(**options["lock"]),
+            transaction_mode=options["mode"],
+        )
 
 
 async def call(options: Mapping[str, Any]) -> RunReport:
@@ -144,15 +96,15 @@ async def call(options: Mapping[str, Any]) -> RunReport:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    flamingock = build(options)
-    if options.get("waits"):
-        say("ready")
-        await anyio.to_thread.run_sync(sys.stdin.readline)
+    async with built(options) as flamingock:
+        if options.get("waits"):
+            say("ready")
+            await anyio.to_thread.run_sync(sys.stdin.readline)
 
-    if "undo" in options:
-        return await flamingock.undo(**options["undo"])
+        if "undo" in options:
+            return await flamingock.undo(**options["undo"])
 
-    return await flamingock.run()
+        return await flamingock.run()
 
 
 def main(options: Mapping[str, Any]) -> int:
@@ -172,5 +124,71 @@ def main(options: Mapping[str, Any]) -> int:
     return 0
 
 
+def serve(orders: socket.socket) -> Mapping[str, Any]:
+    """
+    Fork a runner at each order, until there are no more; return in the runner.
+
+    :param orders: gives options, with the runner's input and output, and a pipe to its keeper
+    :return: the options
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the keepers need not be waited for
+    while True:
+        message, given, *_ = socket.recv_fds(orders, 65536, 3)
+        if not message:
+            sys.exit()
+
+        options: Mapping[str, Any] = json.loads(message)
+        _import_drivers(options)
+        if os.fork() == 0:
+            _begin(orders, *given)
+            return options
+
+        for descriptor in given:
+            os.close(descriptor)
+
+
+def _import_drivers(options: Mapping[str, Any]) -> None:
+    if options["runner"] == "mongodb_runner":
+        import_module("tests.processes.mongodb_runner")
+        return
+
+    for place in (options["target"], options["log"]):
+        for module in _DRIVERS.get(place["kind"], ()) if place else ():
+            if find_spec(module) is not None:
+                import_module(module)
+
+
+def _begin(orders: socket.socket, given: int, told: int, news: int) -> None:
+    """Become the runner, and leave its keeper behind."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if runner := os.fork():
+        orders.send(str(runner).encode())
+        for descriptor in (given, told):
+            os.close(descriptor)
+
+        _keep(runner, news)
+
+    for descriptor, standard in ((given, 0), (told, 1), (told, 2)):
+        os.dup2(descriptor, standard)
+
+    for descriptor in (given, told, news):
+        os.close(descriptor)
+
+    orders.close()
+
+
+def _keep(runner: int, news: int) -> NoReturn:
+    """Tell when the runner stops and how it ends."""
+    while True:
+        _, status = os.waitpid(runner, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            os.write(news, b"stopped\n")
+            continue
+
+        os.write(news, f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
+        os._exit(0)
+
+
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    told = serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(import_module(f"tests.processes.{told['runner']}").main(told))

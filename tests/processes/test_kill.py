@@ -8,11 +8,12 @@ import pytest
 
 from aflamingock import ManualInterventionError, Resolution
 
-from .kit import NON_TX, ON_DATA, RETRIED, TX, VERIFY, Layout, Project, Runner
+from .kit import NON_TX, RETRIED, VERIFY, Project
+from .process import Runner
 
 pytestmark = pytest.mark.processes
 
-LAYOUTS: tuple[Layout, ...] = ("one file", "separate", "two files")
+LAYOUTS: tuple[str, ...] = ("one file", "separate", "two files")
 HALF, WHOLE = ["a"], ["a", "a to its end"]
 TAKEN_BACK = ["not a", "not a to its end"]
 
@@ -28,10 +29,10 @@ def kill_at(project: Project, place: str, **options: object) -> Runner:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_transaction_that_was_not_committed_is_made_again_by_the_next_start(
-    project: Project, layout: Layout
+    project: Project, layout: str
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     kill_at(project, "execute a")
     assert project.log() == ["STARTED 1"]
 
@@ -47,10 +48,10 @@ def test_a_transaction_that_was_not_committed_is_made_again_by_the_next_start(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_undo_that_was_not_committed_leaves_the_change_applied(
-    project: Project, layout: Layout
+    project: Project, layout: str
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     project.run_here()
     kill_at(project, "rollback b", undo={"last": 1})
     assert project.states("b") == ["STARTED 1", "APPLIED 1", "ROLLBACK_STARTED 1"]
@@ -68,7 +69,7 @@ def test_an_undo_takes_back_first_what_a_killed_process_has_committed_last(
     project: Project,
 ) -> None:
     project.layout = "two files"
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     killed = project.run(ends_with=-signal.SIGKILL, point=14)  # APPLIED of b is not in the log
     assert killed.points[-3:] == ["after commit", "before commit", "after commit"]
     assert project.rows == ["a", "b"]
@@ -81,11 +82,9 @@ def test_an_undo_takes_back_first_what_a_killed_process_has_committed_last(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_undo_that_was_not_committed_can_be_begun_again(
-    project: Project, layout: Layout
-) -> None:
+def test_an_undo_that_was_not_committed_can_be_begun_again(project: Project, layout: str) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     project.run_here()
     kill_at(project, "rollback b", undo={"last": 1})
 

@@ -4,14 +4,16 @@ from collections import Counter
 
 import pytest
 
-from .kit import LINE, ON_DATA, TX, Layout, Project
+from tests.databases import FAMILIES
+
+from .kit import LINE, LONG, Project
 
 pytestmark = pytest.mark.processes
 
 
 def run_eight_at_once(project: Project) -> list[str]:
     """Let eight processes begin at the same moment; return how each has ended."""
-    runners = [project.start(waits=True, lock={"retry_interval": 0.1}) for _ in range(8)]
+    runners = [project.start(waits=True, lock=LONG) for _ in range(8)]
     for runner in runners:
         runner.wait_for("ready")
 
@@ -42,13 +44,13 @@ def test_eight_processes_at_once_apply_each_of_fifty_changes_once(project: Proje
     assert len({entry.execution_id for entry in entries}) == 1
 
 
-@pytest.mark.parametrize("layout", ["one file", "separate", "two files"])
+@pytest.mark.parametrize("layout", ["one file", "separate", "two files", *FAMILIES])
 def test_eight_processes_at_once_commit_each_of_twenty_changes_once(
-    project: Project, layout: Layout
+    project: Project, layout: str
 ) -> None:
     project.layout = layout
     ids = [f"row-{number:02}" for number in range(1, 21)]
-    project.add(*ids, code=TX, options=ON_DATA)
+    project.add_transactional(*ids)
 
     endings = Counter(run_eight_at_once(project))
 

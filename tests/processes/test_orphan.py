@@ -13,10 +13,12 @@ import pytest
 from pymongo import MongoClient
 
 from aflamingock import AuditEntry
+from tests.servers import once
 from tests.servers.mongodb import excused, mongodb_name, mongodb_url
 
-from .kit import Runner, check_log
+from .kit import check_log
 from .mongodb_runner import built
+from .process import Nursery, Runner, nursery
 
 __all__ = ["excused", "mongodb_name", "mongodb_url"]
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("excused")]
@@ -28,16 +30,17 @@ IN_TIME = 20.0
 class Orphanage:
     """Processes of one service whose changes are in one database."""
 
-    def __init__(self, url: str, database: str, log: str, driver: str, stack: ExitStack) -> None:
-        self._given = {"url": url, "database": database, "log": log, "driver": driver}
+    def __init__(self, nursery: Nursery, stack: ExitStack, url: str, **given: str) -> None:
+        self._nursery = nursery
+        self._given = {"url": url} | given
         self._stack = stack
         client = stack.enter_context(MongoClient[dict[str, Any]](url))
-        self.counts = client[database].counts
+        self.counts = client[given["database"]].counts
         self.counts.insert_one({"_id": "counts"})
 
     def start(self, ids: str = "ab", **options: Any) -> Runner:
         given = self._given | {"ids": ids} | options
-        runner = Runner(given, script="mongodb_runner.py")
+        runner = self._nursery.start(given, runner="mongodb_runner")
         self._stack.callback(runner.close)
         return runner
 
@@ -82,7 +85,14 @@ def orphanage(
     request: pytest.FixtureRequest, mongodb_url: str, mongodb_name: str, log: str
 ) -> Iterator[Orphanage]:
     with ExitStack() as stack:
-        yield Orphanage(mongodb_url, mongodb_name, log, request.param, stack)
+        yield Orphanage(
+            once(request.config, nursery),
+            stack,
+            mongodb_url,
+            database=mongodb_name,
+            log=log,
+            driver=request.param,
+        )
 
 
 def test_the_next_start_ends_it_and_applies(orphanage: Orphanage) -> None:

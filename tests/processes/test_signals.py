@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from .kit import NON_TX, ON_DATA, TX, Layout, Project, Runner
+from .kit import NON_TX, Project
+from .process import Runner
 
 pytestmark = pytest.mark.processes
 
@@ -45,10 +46,10 @@ def test_an_interrupted_change_is_rolled_back_and_the_lease_is_given_back(
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("layout", ["one file", "separate", "two files"])
 def test_an_interrupted_transaction_has_failed_and_the_lease_is_given_back(
-    project: Project, layout: Layout, number: signal.Signals
+    project: Project, layout: str, number: signal.Signals
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
 
     interrupt_at(project, "execute b", number)
 

@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from .kit import NON_TX, ON_DATA, RETRIED, TX, Layout, Project, Runner
+from .kit import LONG, NON_TX, RETRIED, SHORT, Project
+from .process import Runner
 
 pytestmark = pytest.mark.processes
 
-SHORT = {"ttl": 2, "timeout": 5, "retry_interval": 0.1}
-LONG = {"ttl": 60, "timeout": 50, "retry_interval": 0.1}
+
 LINES = ["a", "a to its end", "b", "b to its end"]
 OVER, STILL_PAUSING = 2, 60
 
@@ -98,10 +98,10 @@ def test_who_was_stopped_for_too_long_executes_nothing_more_and_writes_nothing(
 @pytest.mark.parametrize("seconds", [OVER, STILL_PAUSING])
 @pytest.mark.parametrize("layout", ["one file", "separate", "two files"])
 def test_a_stopped_transaction_is_waited_for_by_name_and_rolled_back_when_it_goes_on(
-    project: Project, layout: Layout, seconds: int
+    project: Project, layout: str, seconds: int
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     first = stop_at(project, "execute a", seconds)
 
     second = start_waiting_for(project, first)
@@ -125,10 +125,10 @@ def test_a_stopped_transaction_is_waited_for_by_name_and_rolled_back_when_it_goe
     ],
 )
 def test_what_a_stopped_process_still_commits_counts_and_is_not_done_again(
-    project: Project, layout: Layout, number: int, point: str
+    project: Project, layout: str, number: int, point: str
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
     first.wait_until_stopped()
     first.wait_for_point(number)
@@ -147,7 +147,7 @@ def test_what_a_stopped_process_still_commits_counts_and_is_not_done_again(
 def test_an_entry_that_was_stopped_within_its_transaction_shares_its_fate(
     project: Project,
 ) -> None:
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     first = project.start(lock=SHORT, point=7, signal="SIGSTOP")
     first.wait_until_stopped()
     first.wait_for_point(7)
@@ -172,10 +172,10 @@ def test_an_entry_that_was_stopped_within_its_transaction_shares_its_fate(
     ],
 )
 def test_an_entry_of_a_stopped_process_is_refused_when_it_goes_on(
-    project: Project, layout: Layout, number: int, point: str
+    project: Project, layout: str, number: int, point: str
 ) -> None:
     project.layout = layout
-    project.add("a", "b", code=TX, options=ON_DATA)
+    project.add_transactional("a", "b")
     first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
     first.wait_until_stopped()
     first.wait_for_point(number)

@@ -190,10 +190,15 @@ def dynamodb_prefix(dynamodb_client: Any) -> Iterator[str]:
     """The beginning of the names of the test's own tables, which are deleted after it."""
     prefix = f"test-{uuid4().hex[:16]}-"
     yield prefix
-    for page in dynamodb_client.get_paginator("list_tables").paginate():
+    delete_tables(dynamodb_client, prefix)
+
+
+def delete_tables(client: Any, prefix: str) -> None:
+    """Delete the tables whose names begin so."""
+    for page in client.get_paginator("list_tables").paginate():
         for name in page["TableNames"]:
             if name.startswith(prefix):
-                dynamodb_client.delete_table(TableName=name)
+                client.delete_table(TableName=name)
 
 
 @pytest.fixture

