@@ -112,6 +112,23 @@ async def test_an_error_that_breaks_nothing_may_be_handled(target):
     assert await rows(target) == ["a", "b"]
 
 
+async def test_what_was_removed_is_inserted_again_by_a_transaction(target):
+    async with target.handles() as objects:
+        await objects["collection"].insert("a", {})
+        await objects["collection"].remove("a")
+
+    for _ in range(2):
+        async with target.transaction() as session:
+            await insert(target, session, "a")
+
+        assert await rows(target) == ["a"]
+        async with target.transaction() as session:
+            collection = target.objects(session)["collection"]
+            await session.remove(await session.get(collection, "a"))
+
+        assert await rows(target) == []
+
+
 async def test_a_change_without_the_context_is_refused_where_it_is_transactional(target):
     @change(id="a", author="tests", order="1", target_system="db")
     class Bare:

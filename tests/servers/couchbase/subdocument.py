@@ -140,11 +140,8 @@ def _base(found: Document | None, flags: int) -> Document:
     if flags & _REVIVE and alive:
         raise Refusal(Status.CANNOT_REVIVE)
 
-    if flags & _ADD and alive:
-        raise Refusal(Status.EXISTS)
-
     if found is not None and (alive or flags & _ACCESS_DELETED):
-        if not alive and flags & _ADD and found.attributes:
+        if flags & _ADD:
             raise Refusal(Status.EXISTS)
 
         return replace(found, attributes=deepcopy(found.attributes))
