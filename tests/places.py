@@ -78,6 +78,13 @@ class Places:
         self._stack.callback(delete_tables, client, f"{name}-")
         return Place(kind=kind, url=url, name=f"{name}-")
 
+    def _couchbase(self, kind: str, name: str, folder: Path) -> Place:
+        from tests.servers.couchbase.fixtures import drop_scope, url_of_server
+
+        url = url_of_server(self._request.config)
+        self._stack.callback(anyio.run, drop_scope, url, name)
+        return Place(kind=kind, url=url, name=name)
+
 
 def _drop(url: str, name: str) -> None:
     from pymongo import MongoClient

@@ -48,6 +48,7 @@ LAYOUTS = {
     "mariadb": Layout(target="mariadb"),
     "motor": Layout(target="motor"),
     "dynamodb": Layout(target="dynamodb"),
+    "couchbase": Layout(target="couchbase"),
 }
 
 LOCK = {"ttl": 60, "timeout": 5, "retry_interval": 0.1}

@@ -127,10 +127,15 @@ def couchbase_server(request: pytest.FixtureRequest) -> CouchbaseServer:
     return once(request.config, _running)
 
 
+def url_of_server(config: pytest.Config) -> str:
+    """Return the URL of a server, which is started if need be."""
+    return os.environ.get(OWN) or once(config, _running).url()
+
+
 @pytest.fixture
 def couchbase_url(request: pytest.FixtureRequest) -> str:
     """The URL of a server."""
-    return os.environ.get(OWN) or once(request.config, _running).url()
+    return url_of_server(request.config)
 
 
 @asynccontextmanager
@@ -164,6 +169,16 @@ async def scope_name(cluster: AsyncCluster) -> AsyncIterator[str]:
     """The name of a scope of the test's own, which is not there yet."""
     name = f"test_{uuid4().hex[:16]}"
     yield name
+    await _drop_scope(cluster, name)
+
+
+async def drop_scope(url: str, name: str) -> None:
+    """Remove a scope if it is there."""
+    async with connected(url) as cluster:
+        await _drop_scope(cluster, name)
+
+
+async def _drop_scope(cluster: AsyncCluster, name: str) -> None:
     bucket = cluster.bucket(BUCKET)
     await bucket.on_connect()
     with suppress(ScopeNotFoundException):
