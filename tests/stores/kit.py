@@ -1,13 +1,15 @@
-"""What the tests of the SQLite store have in common."""
+"""What the tests of stores have in common."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
-from aflamingock._records import Record
+from aflamingock import AuditEntry
+from aflamingock._records import Record, new_id
 from aflamingock.testing._log import chain
 
 ENTRIES = chain(3)
@@ -25,3 +27,13 @@ async def last_numbers(store) -> list[int]:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
+
+
+def continued(log: list[AuditEntry], entries: list[AuditEntry]) -> list[AuditEntry]:
+    """Return a log that goes on with entries of another one."""
+    log = list(log)
+    for entry in entries:
+        moved = replace(entry, service=log[0].service, entry_id=new_id())
+        log.append(moved.sealed(sequence=len(log) + 1, previous=log[-1].digest))
+
+    return log

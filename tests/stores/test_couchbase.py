@@ -7,15 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from aflamingock import Flamingock, change
+from aflamingock import Flamingock, RunStatus, change
 from aflamingock._records import Record
 from aflamingock.exceptions import (
     AuditStoreError,
     ConfigurationError,
 )
+from aflamingock.stores._couchbase_log import SEGMENT
 from aflamingock.stores.couchbase import CouchbaseAuditStore
 from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from aflamingock.testing import AuditStoreSuite
+from aflamingock.testing._log import chain
 from tests.servers.couchbase.fixtures import (
     BUCKET,
     cluster,
@@ -24,7 +26,7 @@ from tests.servers.couchbase.fixtures import (
     scope_name,
 )
 from tests.stores.couchbase import make, store
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, continued, last_numbers
 
 __all__ = ["cluster", "couchbase_server", "couchbase_url", "make", "scope_name", "store"]
 
@@ -108,15 +110,21 @@ async def test_every_write_is_durable(couchbase_server, store):
     assert [call.is_durable for call in writes] == [True] * 3
 
 
-async def test_a_start_with_nothing_to_do_is_one_read(couchbase_server, make, tmp_path):
+async def test_a_start_with_nothing_to_do_is_one_read_of_a_long_log(
+    couchbase_server, make, tmp_path
+):
     (tmp_path / "_0001__a.py").write_text(CHANGE)
-    for _ in range(2):
-        couchbase_server.forget()
-        await Flamingock(changes=tmp_path, audit_store=make()).run()
+    async with make() as store:
+        await Flamingock(changes=tmp_path, audit_store=store).run()
+        applied = [entry async for entry in store.entries("default")]
+        log = continued(chain(10_000, service="long", change_id="gone", epoch=1), applied)
+        for start in range(0, len(log), SEGMENT):
+            await store.append(log[start : start + SEGMENT])
 
-    assert [call[:2] for call in couchbase_server.document_calls()] == [
-        ("LOOKUP_IN", "tail::default")
-    ]
+    couchbase_server.forget()
+    flamingock = Flamingock(changes=tmp_path, audit_store=make(), service="long")
+    assert (await flamingock.run()).status is RunStatus.NOTHING_TO_DO
+    assert [call[:2] for call in couchbase_server.document_calls()] == [("LOOKUP_IN", "tail::long")]
 
 
 async def test_what_is_missing_is_told_as_commands(make, scope_name):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aflamingock import AuditEntry, Flamingock, RunStatus
-from aflamingock._records import new_id
 from aflamingock.abc import AuditStore
 from aflamingock.testing._log import chain
 from tests import places
 from tests.databases import DATABASES, Place
 from tests.servers import dynamodb, mariadb, mongodb, postgresql
-from tests.stores.kit import ENTRIES, FIRST, SECOND
+from tests.stores.kit import ENTRIES, FIRST, SECOND, continued
 
 postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
 mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
@@ -65,16 +63,6 @@ class A:
 @pytest.fixture(scope="module")
 def long_log() -> list[AuditEntry]:
     return chain(10_000, service="long", change_id="gone", epoch=1)
-
-
-def continued(log: list[AuditEntry], entries: list[AuditEntry]) -> list[AuditEntry]:
-    """Return a log that goes on with entries of another one."""
-    log = list(log)
-    for entry in entries:
-        moved = replace(entry, service=log[0].service, entry_id=new_id())
-        log.append(moved.sealed(sequence=len(log) + 1, previous=log[-1].digest))
-
-    return log
 
 
 async def test_a_start_with_nothing_to_do_is_one_read_of_a_long_log(
