@@ -183,7 +183,12 @@ class StageRun:
 
     async def _settled(self, planned: PlannedChange) -> Action:
         if planned.action in (Action.RESOLVE_MARKER, Action.VERIFY):
-            return await settle(self._run, planned, self.name)
+            # what it writes may stand although the run ends without an answer
+            id = planned.change.id
+            self._reports[id] = self._untouched(id, ChangeStatus.IN_DOUBT)
+            action = await settle(self._run, planned, self.name)
+            del self._reports[id]
+            return action
 
         return planned.action
 
