@@ -153,7 +153,7 @@ def test_a_dynamodb_that_does_not_let_us(
     if case == "tables":
         url = request.getfixturevalue("dynamodb_url")
         options = f", auto_create=False, table_prefix='{uuid4().hex}'"
-        app, words = dynamo(url, options=options), "auto_create is off"
+        app, words = dynamo(url, options=options), "auto_create=False"
     else:
         server = request.getfixturevalue("guarded_dynamodb")
         app, words = dynamo(server.url), RIGHTS if case == "rights" else CONNECT

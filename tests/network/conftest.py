@@ -66,4 +66,3 @@ def proxy(system: System) -> Iterator[Proxy]:
     proxy = system.proxy()
     yield proxy
     proxy.stop()
-    mongodb._collect_lost_sockets()

@@ -161,6 +161,7 @@ def _import_drivers(options: Mapping[str, Any]) -> None:
 def _begin(orders: socket.socket, given: int, told: int, news: int) -> None:
     """Become the runner, and leave its keeper behind."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who started us may ignore it
     if runner := os.fork():
         orders.send(str(runner).encode())
         for descriptor in (given, told):

@@ -7,13 +7,11 @@ everything. Each process that runs tests has one server of each kind, and each t
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
 import socket
 import time
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
@@ -196,15 +194,6 @@ async def connect(request: pytest.FixtureRequest, excused: None) -> AsyncIterato
             closing = client.close()
             if closing is not None:
                 await closing
-
-    _collect_lost_sockets()
-
-
-def _collect_lost_sockets() -> None:
-    """Let go of what PyMongo loses if a client is closed while its monitor connects."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from aflamingock.exceptions import (
     SystemBusyError,
     UnknownOutcomeError,
 )
+from aflamingock.stores import _sql
 from aflamingock.stores.sql import SQLAuditStore
 from aflamingock.testing._log import chain
 from aflamingock.testing._patience import insist
@@ -75,7 +76,7 @@ async def test_a_port_that_nobody_listens_on_is_unreachable(driver):
 
 @pytest.mark.parametrize("driver", ["postgresql", *SERVERS[1:]])
 async def test_a_server_that_says_nothing_is_unreachable(driver, monkeypatch):
-    monkeypatch.setattr("aflamingock.stores._sql._CONNECTING_TIME", 0.2)
+    monkeypatch.setattr(_sql, "_CONNECTING_TIME", 0.2)
 
     async def be_silent(stream):
         async with stream:
@@ -258,7 +259,7 @@ async def test_an_answer_that_does_not_come_is_of_unknown_outcome(url, monkeypat
     async with SQLAuditStore.from_url(url) as store, SQLAuditStore.from_url(url) as other:
         await store.create()
         await store.last("shop", 1)
-        monkeypatch.setattr("aflamingock.stores._sql._ANSWERING_TIME", 0.2)
+        monkeypatch.setattr(_sql, "_ANSWERING_TIME", 0.2)
         async with other.engine.connect() as connection:
             await connection.execute(store._entries.insert(), ENTRIES[0].to_document())
             with pytest.raises(UnknownOutcomeError, match="lost"):

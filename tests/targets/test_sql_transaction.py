@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aflamingock._states import MarkerOutcome
 from aflamingock.exceptions import FlamingockError, SystemBusyError, UnknownOutcomeError
+from aflamingock.targets._sql_transaction import TransactionGuard
 from aflamingock.targets.sql import SQLTargetSystem
 from tests.servers import sql
 from tests.servers.sql import DATABASES, SERVERS, query, url_of
@@ -338,9 +339,7 @@ async def test_a_commit_whose_answer_is_lost_is_of_unknown_outcome(url, monkeypa
     async def killed_after_the_last_look(guard):
         await kill(guard._connection)
 
-    monkeypatch.setattr(
-        "aflamingock.targets.sql.TransactionGuard.require", killed_after_the_last_look
-    )
+    monkeypatch.setattr(TransactionGuard, "require", killed_after_the_last_look)
     with pytest.raises(UnknownOutcomeError, match="answer to the commit"):
         await transact(url, "INSERT INTO t VALUES (1)")
 
