@@ -112,6 +112,9 @@ async def test_a_file_that_is_no_database_is_told(tmp_path):
             with pytest.raises(AuditStoreConnectionError, match="that it is a database"):
                 await call
 
+    # SQLAlchemy does not wait for the threads of connections that it could not use
+    await anyio.sleep(0.3)
+
 
 @pytest.mark.parametrize("may_connect", [True, False])
 async def test_a_user_without_rights_is_told_which(url, role, may_connect):
