@@ -129,7 +129,7 @@ class SQLite(Database):
         return SQLiteTargetSystem("data", client)
 
     def store(self, client: Any, place: Place, **options: Any) -> AuditStore[Any]:
-        return self._store_type()(client, **options)  # type: ignore[no-any-return]
+        return self._store_type()(client, **options)  # type: ignore[no-any-return]  # imported late
 
     def _store_type(self) -> Any:
         from aflamingock.stores.sqlite import SQLiteAuditStore
@@ -187,7 +187,7 @@ class SQL(Database):
         return SQLTargetSystem("data", client, idle_timeout=3)
 
     def store(self, client: Any, place: Place, **options: Any) -> AuditStore[Any]:
-        return self._store_type()(client, **options)  # type: ignore[no-any-return]
+        return self._store_type()(client, **options)  # type: ignore[no-any-return]  # imported late
 
     def _store_type(self) -> Any:
         from aflamingock.stores.sql import SQLAuditStore
@@ -245,7 +245,7 @@ class MongoDB(Database):
         return MongoDBTargetSystem("data", client, place.name)
 
     def store(self, client: Any, place: Place, **options: Any) -> AuditStore[Any]:
-        return self._store_type()(client, place.name, **options)  # type: ignore[no-any-return]
+        return self._store_type()(client, place.name, **options)  # type: ignore[no-any-return]  # imported late
 
     def _store_type(self) -> Any:
         from aflamingock.stores.mongodb import MongoDBAuditStore
@@ -311,7 +311,7 @@ class DynamoDB(Database):
         )
 
     def store(self, client: Any, place: Place, **options: Any) -> AuditStore[Any]:
-        return self._store_type()(  # type: ignore[no-any-return]
+        return self._store_type()(  # type: ignore[no-any-return]  # imported late
             client, endpoint_url=place.url, table_prefix=place.name, **options
         )
 
@@ -406,7 +406,7 @@ class Couchbase(Database):
     def store(self, client: Any, place: Place, **options: Any) -> AuditStore[Any]:
         from tests.servers.couchbase.fixtures import BUCKET
 
-        return self._store_type()(  # type: ignore[no-any-return]
+        return self._store_type()(  # type: ignore[no-any-return]  # imported late
             client, BUCKET, scope_name=place.name, **options
         )
 

@@ -159,7 +159,7 @@ async def test_what_ends_a_start_in_the_background_is_told_without_secrets(
     )
     async with lifespan(flamingock, mode="background")(None):
         with anyio.fail_after(30):
-            while "could not be applied in the background" not in caplog.text:  # noqa: ASYNC110
+            while "could not be applied in the background" not in caplog.text:  # noqa: ASYNC110 - logging
                 await anyio.sleep(0.01)
 
     check(logged(caplog))

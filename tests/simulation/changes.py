@@ -71,6 +71,6 @@ def _declared(*, id: str, has_rollback: bool, has_verify: bool, **options: Any) 
 
     declared: type = type("Made", (Reversible if has_rollback else Step,), {})
     if has_verify:
-        declared.verify = verify  # type: ignore[attr-defined]
+        declared.verify = verify  # type: ignore[attr-defined]  # an optional method
 
     return change(id=id, author="simulation", order=id, **options)(declared)
