@@ -10,6 +10,7 @@ from typing import Self
 
 import anyio
 
+from ._task import supervised
 from .exceptions import ConfigurationError
 
 _CLOSING_TIME = 10.0
@@ -49,6 +50,9 @@ class Resource(ABC):
 
     async def aclose(self) -> None:
         """Close the resource if this was its last user; not cut off by a cancellation."""
+        await supervised(self._close)
+
+    async def _close(self) -> None:
         with anyio.move_on_after(_CLOSING_TIME, shield=True):
             async with self._gate:
                 self._users -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import anyio
@@ -113,7 +114,9 @@ async def test_a_file_that_is_no_database_is_told(tmp_path):
                 await call
 
     # SQLAlchemy does not wait for the threads of connections that it could not use
-    await anyio.sleep(0.3)
+    with anyio.fail_after(30):
+        while any("_connection_worker" in thread.name for thread in threading.enumerate()):
+            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("may_connect", [True, False])
