@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
@@ -115,8 +116,9 @@ async def test_a_file_that_is_no_database_is_told(tmp_path):
 
     # SQLAlchemy does not wait for the threads of connections that it could not use
     with anyio.fail_after(30):
-        while any("_connection_worker" in thread.name for thread in threading.enumerate()):
-            await anyio.sleep(0.01)
+        for thread in threading.enumerate():
+            if "_connection_worker" in thread.name:
+                await anyio.to_thread.run_sync(thread.join)
 
 
 @pytest.mark.parametrize("may_connect", [True, False])
