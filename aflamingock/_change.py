@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
@@ -196,6 +197,19 @@ def declaration_of(declared: object) -> Declaration | None:
 
     declaration = vars(declared).get(_DECLARED)
     return declaration if isinstance(declaration, Declaration) else None
+
+
+def member_of(declared: type, name: str) -> object:
+    """Return a member of a class as it stands there, or in a class above; ``None`` without one."""
+    return next((vars(cls)[name] for cls in declared.__mro__ if name in vars(cls)), None)
+
+
+def takes_only_self(method: FunctionType) -> bool:
+    """Say whether a method surely asks for nothing; far quicker than to look at its signature."""
+    code = method.__code__
+    takes_more = code.co_kwonlyargcount or code.co_flags & (CO_VARARGS | CO_VARKEYWORDS)
+    # a decorator leaves in the dictionary what the signature really is
+    return code.co_argcount == 1 and not takes_more and not vars(method)
 
 
 def order_in_name(stem: str) -> str | None:

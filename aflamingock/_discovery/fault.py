@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from .._change import Declaration, is_duration, is_texts
+from .._change import Declaration, is_duration, is_texts, member_of, takes_only_self
 from .._states import Recovery
 from ..exceptions import ChangeLoadError
 
@@ -51,7 +51,7 @@ def method_faults(declared: type, *, file: str | None, line: int | None) -> list
         for wrong in _construction(declared)
     ]
     for name in _METHODS:
-        method = inspect.getattr_static(declared, name, None)
+        method = member_of(declared, name)
         code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
         faults.extend(
             ChangeLoadError(
@@ -117,7 +117,7 @@ def _behaviour(declared: type, given: Declaration) -> Iterator[str]:
     if not is_duration(given.timeout):
         yield f"timeout={_shown(given.timeout)} is not allowed. Give seconds above 0, or None."
 
-    execute = inspect.getattr_static(declared, "execute", None)
+    execute = member_of(declared, "execute")
     if isinstance(execute, FunctionType) and not inspect.iscoroutinefunction(execute):
         yield (
             f"timeout={_shown(given.timeout)} cannot be kept: execute is a plain function, which "
@@ -205,7 +205,8 @@ def _method(name: str, method: object) -> Iterator[str]:
             "async def."
         )
 
-    yield from _signature(name, method)
+    if not takes_only_self(method):
+        yield from _signature(name, method)
 
 
 def _signature(name: str, method: FunctionType) -> Iterator[str]:

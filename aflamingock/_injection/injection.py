@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .._change import Change
+from .._change import Change, member_of
 from ..abc import AuditStore, ChangeContext, Offer
 from ..exceptions import ConfigurationError, InjectionError
 from .guard import Check, guarded
@@ -91,7 +91,7 @@ class Injector:
         candidates = self._candidates(offers)
         faults = []
         for name in _METHODS:
-            method = inspect.getattr_static(change.cls, name, None)
+            method = member_of(change.cls, name)
             if not isinstance(method, types.FunctionType):
                 continue
 
@@ -116,7 +116,7 @@ class Injector:
         candidates = self._candidates(offers)
         faults = []
         for name in ("execute", "rollback"):
-            method = inspect.getattr_static(change.cls, name, None)
+            method = member_of(change.cls, name)
             if isinstance(method, types.FunctionType) and not self._takes(method, candidates):
                 file, line = _place(change, method)
                 faults.append(

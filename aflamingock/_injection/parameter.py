@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
+from .._change import takes_only_self
+
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -60,6 +62,9 @@ def parameters_of(method: Callable[..., object]) -> tuple[Parameter, ...]:
 
     :param method: the function, as it stands in its class
     """
+    if isinstance(method, types.FunctionType) and takes_only_self(method):
+        return ()
+
     try:
         given = list(inspect.signature(method).parameters.values())[1:]
     except (NameError, TypeError, ValueError):
