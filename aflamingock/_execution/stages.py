@@ -167,7 +167,14 @@ class StageRun:
             self._checkpoint.leave(execution.change_id)
             return written
         finally:
-            self._reports[execution.change_id] = execution.report()
+            self._note(execution.report())
+
+    def _note(self, report: ChangeReport) -> None:
+        """Keep what became of a change; not to reach it again says nothing of a try before."""
+        if report.status is ChangeStatus.NOT_REACHED:
+            self._reports.setdefault(report.change_id, report)
+        else:
+            self._reports[report.change_id] = report
 
     async def _decide(self) -> Mapping[str, Action]:
         last, run_id = self._run.log.history.last, self._run.origin.execution_id

@@ -15,6 +15,7 @@ from aflamingock import (
     AuditState,
     AuditStoreError,
     ChangeFailedError,
+    ChangeStarted,
     ChangeStatus,
     Flamingock,
     LockLostError,
@@ -59,6 +60,25 @@ class Losing(SQLiteTargetSystem):
 
         if end == "committed":
             raise UnknownOutcomeError("no answer")
+
+
+class Filling(SQLiteAuditStore):
+    """A log that, once it is full, takes only entries within a transaction."""
+
+    is_full = False
+
+    def fill(self) -> None:
+        """Let the disk be full from now on."""
+        self.is_full = True
+
+    async def append(
+        self, entries: Sequence[AuditEntry], *, session: aiosqlite.Connection | None = None
+    ) -> None:
+        """Append, unless the disk is full."""
+        if self.is_full and session is None:
+            raise AuditStoreError("The disk is full.")
+
+        await super().append(entries, session=session)
 
 
 @pytest.fixture
@@ -117,6 +137,23 @@ class TestCommit:
         assert len(report.applied) == 2
         assert await history(flamingock.audit_store) == [
             *("a STARTED", "a STARTED", "a APPLIED", "b STARTED", "b APPLIED", "CHECKPOINT")
+        ]
+
+    async def test_one_that_cannot_be_tried_again_is_in_doubt(
+        self, tmp_path: Path, shop: Losing
+    ) -> None:
+        store = Filling(tmp_path / "shop.db")
+        flamingock = Flamingock(
+            changes=[row("a"), row("b")], audit_store=store, target_systems=[shop]
+        )
+        flamingock.on(ChangeStarted, lambda event: store.fill())
+        shop.ends = ["rolled back"]
+        with pytest.raises(AuditStoreError, match="disk is full") as caught:
+            await flamingock.run()
+
+        assert caught.value.report is not None
+        assert [change.status for change in caught.value.report.changes()] == [
+            *(ChangeStatus.IN_DOUBT, ChangeStatus.NOT_REACHED)
         ]
 
     async def test_an_undo_that_was_done_is_found_to_be_done(
