@@ -110,7 +110,9 @@ async def verify_schema(session: Session) -> Answer:
 @command(audit, "permissions", needs="store")
 async def permissions(session: Session) -> Answer:
     """Print the least rights that the audit store needs. It is not connected to."""
-    told = (await session.flamingock()).audit_store.permissions()
+    async with session.flamingock() as flamingock:
+        told = flamingock.audit_store.permissions()
+
     return Answer(document={"permissions": told}, parts=[told])
 
 

@@ -7,7 +7,12 @@ import logging
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, redirect_stdout
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    redirect_stdout,
+)
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
 
@@ -19,7 +24,7 @@ from .._flamingock import Flamingock
 from .._payload import redacted
 from ._errors import Interrupted, document, exit_code, sentence
 from ._interruption import until_interrupted
-from ._load import Source, find, load
+from ._load import Source, find, loaded
 from ._output import Answer, complain, printable, show, show_document
 from ._progress import progress
 from ._report import failure_parts
@@ -42,15 +47,15 @@ class Session:
         self.settings = settings
         self._source = source
 
-    async def flamingock(self) -> Flamingock:
-        """Return the Flamingock, not opened."""
+    def flamingock(self) -> AbstractAsyncContextManager[Flamingock]:
+        """Lend the Flamingock, not opened."""
         assert self._source is not None
-        return await load(self._source)
+        return loaded(self._source)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Flamingock]:
         """Lend the Flamingock, its audit store open."""
-        async with await self.flamingock() as flamingock:
+        async with self.flamingock() as flamingock, flamingock:
             yield flamingock
 
     @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +25,7 @@ _HOW = (
 )
 
 Source = Callable[[], Any]
-"""What returns the Flamingock, or an awaitable of it, when it is called in the event loop."""
+"""Called in the event loop, it returns the Flamingock, or something to await or enter for it."""
 
 
 def find(settings: Settings, *, with_changes: bool) -> Source:
@@ -51,9 +52,10 @@ def find(settings: Settings, *, with_changes: bool) -> Source:
     )
 
 
-async def load(source: Source) -> Flamingock:
+@asynccontextmanager
+async def loaded(source: Source) -> AsyncIterator[Flamingock]:
     """
-    Return the Flamingock that *source* stands for.
+    Lend the Flamingock that *source* stands for, not opened.
 
     :raises ConfigurationError: if it is something else
     """
@@ -61,10 +63,14 @@ async def load(source: Source) -> Flamingock:
     if inspect.isawaitable(found):
         found = await found
 
-    if not isinstance(found, Flamingock):
-        raise ConfigurationError(f"--app: {_no_flamingock(found)}")
+    async with AsyncExitStack() as stack:
+        if isinstance(found, AbstractAsyncContextManager) and not isinstance(found, Flamingock):
+            found = await stack.enter_async_context(found)
 
-    return found
+        if not isinstance(found, Flamingock):
+            raise ConfigurationError(f"--app: {_no_flamingock(found)}")
+
+        yield found
 
 
 def location(text: str) -> str | Path:
@@ -118,8 +124,8 @@ def _can_be_called(found: object) -> bool:
 
 def _no_flamingock(found: object) -> str:
     return (
-        f"name a Flamingock, or what returns one when it is called without arguments; "
-        f"this is a {type(found).__name__}."
+        f"name a Flamingock, or what returns one, or an async context manager of one, when it is "
+        f"called without arguments; this is a {type(found).__name__}."
     )
 
 

@@ -24,6 +24,20 @@ def test_an_app_is_a_flamingock_or_what_returns_one(project: Project, text: str)
     assert project.effects == ["create-users"]
 
 
+def test_an_app_may_be_opened_and_closed_around_a_command(project: Project) -> None:
+    project.write(1, "create-users")
+    app = project.write_app(
+        "from contextlib import asynccontextmanager\nfrom pathlib import Path\n"
+        "@asynccontextmanager\nasync def flamingock():\n"
+        "    try: yield made()\n"
+        "    finally: Path(__file__).with_name('closed').touch()\n"
+    )
+
+    assert project.call("apply", options=["--app", app]).code == 0
+    assert project.effects == ["create-users"]
+    assert (project.folder / "closed").exists()
+
+
 def test_an_app_may_be_an_attribute_of_an_attribute(project: Project) -> None:
     project.write_app("class shop:\n    flamingock = made()")
 

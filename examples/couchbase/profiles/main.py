@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from acouchbase.cluster import AsyncCluster
 from couchbase.auth import PasswordAuthenticator
@@ -19,9 +21,15 @@ PASSWORD = os.environ.get("COUCHBASE_PASSWORD", "password")
 BUCKET = os.environ.get("COUCHBASE_BUCKET", "profiles")
 
 
-async def connect() -> AsyncCluster:
-    """Connect, in the event loop that the cluster is used in."""
-    return await AsyncCluster.connect(URL, ClusterOptions(PasswordAuthenticator(USER, PASSWORD)))
+@asynccontextmanager
+async def connected() -> AsyncIterator[AsyncCluster]:
+    """Lend a cluster, connected in the event loop that it is used in."""
+    options = ClusterOptions(PasswordAuthenticator(USER, PASSWORD))
+    cluster = await AsyncCluster.connect(URL, options)
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
 
 
 def flamingock_on(cluster: AsyncCluster) -> Flamingock:
@@ -35,22 +43,22 @@ def flamingock_on(cluster: AsyncCluster) -> Flamingock:
     )
 
 
-async def flamingock() -> Flamingock:
-    """Be what the command line asks for: it calls this in its own event loop."""
-    return flamingock_on(await connect())
+@asynccontextmanager
+async def flamingock() -> AsyncIterator[Flamingock]:
+    """Be what the command line asks for: it opens and closes this in its own event loop."""
+    async with connected() as cluster:
+        yield flamingock_on(cluster)
 
 
 async def main() -> None:
     """Apply what is pending, and show two profiles."""
-    cluster = await connect()
-    print(await flamingock_on(cluster).run())
+    async with connected() as cluster:
+        print(await flamingock_on(cluster).run())
 
-    profiles = cluster.bucket(BUCKET).scope("_default").collection("profiles")
-    for name in ("ada", "grace"):
-        found = await profiles.get(name)
-        print(name, found.content_as[dict])
-
-    await cluster.close()
+        profiles = cluster.bucket(BUCKET).scope("_default").collection("profiles")
+        for name in ("ada", "grace"):
+            found = await profiles.get(name)
+            print(name, found.content_as[dict])
 
 
 if __name__ == "__main__":
