@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from anyio.to_thread import run_sync
 from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _CONNECT_WITHIN = 2.0
 _READ_WITHIN = 5.0
+_SETTINGS = {"endpoint_url", "profile_name"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
 
 
@@ -93,6 +94,40 @@ class Place:
         """Return how messages call it."""
         at = f" at {self.endpoint_url}" if self.endpoint_url else ""
         return f"DynamoDB in {self.region_name}{at}"
+
+
+def session_at(url: str) -> tuple[Any, str | None, str | None]:
+    """
+    Return the session, the region and the endpoint that a URL names.
+
+    :raises ConfigurationError: if it is no URL of DynamoDB
+    """
+    try:
+        parts = urlsplit(url)
+        settings = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    except ValueError:
+        parts, settings = urlsplit(""), {}
+
+    if (
+        parts.scheme != "dynamodb"
+        or parts.netloc != (parts.hostname or "")
+        or parts.path.strip("/")
+        or settings.keys() - _SETTINGS
+    ):  # the URL is not repeated: it may hold a password
+        raise ConfigurationError(
+            "This is no URL of DynamoDB. Give dynamodb://REGION, or dynamodb:// for the region of "
+            f"the environment, and after a ? any of {', '.join(sorted(_SETTINGS))}. Credentials "
+            "come from the environment or the profile."
+        )
+
+    import aioboto3  # takes 0.5 s
+
+    try:
+        session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    except BotoCoreError as exc:
+        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {exc}.") from exc
+
+    return session, parts.hostname, settings.get("endpoint_url")
 
 
 def _check_endpoint(url: str) -> None:
