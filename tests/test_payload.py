@@ -405,6 +405,7 @@ SECRETS = [
     ("postgresql+asyncpg://app:s3cr3t@db:5432/x", "postgresql+asyncpg://app:***@db:5432/x"),
     ("mongodb://app:s3/cr@3t@h1,h2/x", "mongodb://app:***@h1,h2/x"),
     ("redis://:s3cr3t@h", "redis://:***@h"),
+    ("postgresql://app:s3 cr3t x@db/x not there", "postgresql://app:***@db/x not there"),
     ("https://s3cr3t@github.com/x", "https://***@github.com/x"),
     ("host=db password=s3cr3t user=app", "host=db password=*** user=app"),
     ("connect(passwd='s3 \\' cr3t', user='app')", "connect(passwd=***, user='app')"),
@@ -437,6 +438,26 @@ SECRETS = [
     ),
     ("DETAIL:  Failing row contains (1, s3cr3t).", "DETAIL:  Failing row contains (***)."),
     (
+        "(1062, \"Duplicate entry 's3' cr3t' for key 'e'\")",
+        "(1062, \"Duplicate entry *** for key 'e'\")",
+    ),
+    (
+        "(1366, \"Incorrect integer value: 's3cr3t' for column `x`.`n` at row 1\")",
+        '(1366, "Incorrect integer value: *** for column `x`.`n` at row 1")',
+    ),
+    (
+        "the right syntax to use near '= 's3cr3t'' at line 1",
+        "the right syntax to use near *** at line 1",
+    ),
+    (
+        'invalid input syntax for type double precision: "s3cr3t"\n[SQL: x]',
+        "invalid input syntax for type double precision: ***\n[SQL: x]",
+    ),
+    (
+        "invalid input for query argument $1: 's3cr3t' (an integer is required)",
+        "invalid input for query argument $1: ***",
+    ),
+    (
         "E11000 index: e_1 dup key: { e: \"s3cr3t\" }, full error: {'keyValue': {'e': 's3cr3t'}}",
         "E11000 index: e_1 dup key: {***}",
     ),
@@ -455,6 +476,8 @@ class TestRedaction:
             "connection to server at 127.0.0.1, port 5432 failed",
             'password authentication failed for user "app"',
             "GET http://localhost:8080/orders/1 failed, tell ops@example.org",
+            "redis://localhost:6379 said no to ops@example.org",
+            "http://[::1]:8080/ said no to ops@example.org",
             "IntegrityError: UNIQUE constraint failed: users.email",
             "f(x) = (y)",
             'File "/app/changes/_0001__add.py", line 7, in execute',
@@ -468,7 +491,15 @@ class TestRedaction:
         [
             *("a", " ", "://", "://a:", "a://b:c", "@", "password", "password=", "password='"),
             *('password="\\', "token" * 3, "bearer ", "Key (", ")=(", "dup key: {", "AKIA", "\\'"),
-            *("[parameters: ", "[parameters: )", "password\\", "secret:\n", "''", "password=''"),
+            *(
+                "[parameters: ",
+                "[parameters: )",
+                "://a:b ",
+                "password\\",
+                "secret:\n",
+                "''",
+                "password=''",
+            ),
         ],
     )
     def test_a_megabyte_takes_no_more_than_linear_time(self, piece: str) -> None:

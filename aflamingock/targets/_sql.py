@@ -86,8 +86,8 @@ def engine_of(url: str | URL) -> AsyncEngine:
     """
     try:
         parsed = make_url(url)
-        if "@" in (parsed.host or ""):  # of a password in which it is not escaped
-            raise ValueError
+        if "@" in (parsed.host or "") or (parsed.username and "@" in (parsed.database or "")):
+            raise ValueError  # the rest of a password in which it is not escaped
     except (ArgumentError, ValueError):
         # The cause may show a part of the URL, and so of the password.
         raise ConfigurationError(
