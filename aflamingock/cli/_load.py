@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._flamingock import Flamingock
-from .._payload import redacted
+from .._payload import error_line
 from ..exceptions import ConfigurationError
 from ._settings import STORE_VARIABLE, Settings
 from ._store import store_at
@@ -134,16 +134,18 @@ def _import(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
-            raise ConfigurationError(f"--app: module {name!r} cannot be imported: {exc}.") from exc
+            raise _not_imported(name, exc) from exc
 
         raise ConfigurationError(
             f"--app: there is no module {exc.name!r} (looked for from {Path.cwd()})."
         ) from exc
     except Exception as exc:  # whatever the app does while it is imported
-        raise ConfigurationError(
-            f"--app: module {name!r} cannot be imported: {type(exc).__name__}: "
-            f"{redacted(str(exc))}."
-        ) from exc
+        raise _not_imported(name, exc) from exc
+
+
+def _not_imported(name: str, exc: Exception) -> ConfigurationError:
+    said = error_line(exc).removesuffix(".")
+    return ConfigurationError(f"--app: module {name!r} cannot be imported: {said}.")
 
 
 def _make_importable(settings: Settings) -> None:

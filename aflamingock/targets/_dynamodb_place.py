@@ -125,7 +125,8 @@ def session_at(url: str) -> tuple[Any, str | None, str | None]:
     try:
         session = aioboto3.Session(profile_name=settings.get("profile_name"))
     except BotoCoreError as exc:
-        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {exc}.") from exc
+        said = str(exc).removesuffix(".")
+        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {said}.") from exc
 
     return session, parts.hostname, settings.get("endpoint_url")
 

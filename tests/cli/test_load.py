@@ -180,3 +180,14 @@ def test_an_absolute_path_is_a_store(project: Project, tmp_path: Path) -> None:
 
     assert project.call("apply", options=["--changes", "changes", "--store", store]).code == 0
     assert (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "ModuleNotFoundError"])
+def test_the_sentence_of_an_app_that_cannot_be_imported_ends_once(
+    project: Project, kind: str
+) -> None:
+    app = project.write_app(f"raise {kind}('There is no url.')")
+
+    outcome = project.call("plan", options=["--app", app])
+
+    assert outcome.err.endswith(f"cannot be imported: {kind}: There is no url.\n")
