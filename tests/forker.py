@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 
 import aflamingock.cli._app  # noqa: F401 - so that no child imports it
 from aflamingock.asgi import lifespan
-from aflamingock.cli import main as aflamingock_main
+from aflamingock.cli import run_process
 from tests.shop import build
 
 LONGEST_END = 30.0
@@ -74,7 +74,7 @@ def serve(folder: Path) -> int:
 def apply(folder: Path) -> int:
     """Apply on the command line."""
     sys.argv = ["aflamingock", "--app", "tests.shop:here", "apply"]
-    return aflamingock_main()
+    return run_process()
 
 
 WORK = {"serve": serve, "apply": apply}

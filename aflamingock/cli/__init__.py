@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-__all__ = ["main"]
+__all__ = ["main", "run_process"]
 
 _EXTRA = {"click", "rich", "typer"}
 _INTERRUPTED = 130
@@ -22,25 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: what follows the name of the program; ``None`` for those of this process
     :return: the exit code
     """
-    if arguments is not None:
-        return _run(list(arguments))
-
-    # Before a command is begun, and after it is done, there is nothing to end in order.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
-
-    return _run(sys.argv[1:])
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    try:
-        os.write(_STDERR, b"\nInterrupted.\n")
-    finally:  # also if nobody reads any more
-        os._exit(_INTERRUPTED)
-
-
-def _run(arguments: list[str]) -> int:
     try:
         from ._app import run
     except ModuleNotFoundError as exc:
@@ -54,4 +35,25 @@ def _run(arguments: list[str]) -> int:
         )
         return 2
 
-    return run(arguments)
+    return run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def run_process() -> int:
+    """
+    Run the command of this process, of which nothing is left to do afterwards.
+
+    :return: the exit code
+    """
+    # Before a command is begun, and after it is done, there is nothing to end in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+
+    return main()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    try:
+        os.write(_STDERR, b"\nInterrupted.\n")
+    finally:  # also if nobody reads any more
+        os._exit(_INTERRUPTED)
