@@ -37,7 +37,11 @@ class SQLiteFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        text = str(path)
+        try:
+            text = os.fsdecode(path)
+        except TypeError:  # no path at all
+            text = ""
+
         if text in ("", ":memory:") or "\0" in text:
             raise ConfigurationError(
                 f"{path!r} is not the path of a file. Give one: only a file is there for other "

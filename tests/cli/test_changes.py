@@ -341,3 +341,21 @@ def test_a_signal_takes_the_running_change_back(project: Project, blockbuster: B
     assert signal.getsignal(signal.SIGTERM) is before
     (entry,) = project.call("audit", "list", "--json").document["entries"]
     assert entry["state"] == "ROLLED_BACK"
+
+
+def test_what_a_run_warns_of_is_told_once(project: Project) -> None:
+    project.write(1, "create-users")
+    gone = project.write(2, "gone")
+    assert project.call("apply").code == 0
+    gone.unlink()
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 0
+    assert outcome.err.count("'gone' is applied, but is gone from the code") == 1
+
+
+def test_one_change_is_counted_as_one(project: Project) -> None:
+    project.write(1, "create-users")
+
+    assert "1 change is pending: 'create-users'" in project.call("validate").err
