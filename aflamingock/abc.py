@@ -11,14 +11,14 @@ a change in a transaction of its own, and keeps markers beside the data.
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from ._offer import ChangeContext as ChangeContext
+from ._offer import Offer as Offer
 from ._records import AuditEntry, Issue, Record
 from ._resource import Resource as Resource
 from ._states import MarkerOutcome
@@ -181,20 +181,6 @@ class AuditStore(Resource, Generic[SessionT]):
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """
-    Something that a target system gives to the coroutines of changes.
-
-    :ivar names: the parameter names that mean it where there is no annotation; the first is its
-        key among the target's objects
-    :ivar type: what an annotation must name
-    """
-
-    names: tuple[str, ...]
-    type: type
-
-
 class TargetSystem(Resource):
     """
     What changes touch.
@@ -307,24 +293,3 @@ class TransactionalTargetSystem(TargetSystem, Generic[SessionT]):
     @abstractmethod
     async def remove_marker(self, key: str) -> None:
         """Remove the marker *key*, and ABORTED ones that are older than a day."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeContext:
-    """
-    What a change may know of its own execution; asked for by annotation.
-
-    :ivar epoch: the epoch of the lease, for targets that can compare it
-    :ivar check: raises :exc:`LockLostError` if the lease has ended; for long loops
-    """
-
-    service: str
-    environment: str | None
-    execution_id: str
-    stage: str
-    change_id: str
-    target_system: str | None
-    attempt: int
-    epoch: int
-    logger: logging.Logger
-    check: Callable[[], None]
