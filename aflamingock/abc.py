@@ -35,9 +35,10 @@ class AuditStore(Resource, Generic[SessionT]):
     Keeps the log, the records and the issues of any number of services, and no more.
 
     Opening creates nothing. Where a table is missing, reads find nothing, and the caller calls
-    :meth:`create` before it writes. Every method raises :exc:`AuditStoreConnectionError` or
-    :exc:`SystemBusyError` if surely nothing was done (the caller tries again), and
-    :exc:`UnknownOutcomeError` if a write may have been done (the caller looks).
+    :meth:`create` before it writes, or after an :exc:`AuditStoreSchemaError`. Every method raises
+    :exc:`AuditStoreConnectionError` or :exc:`SystemBusyError` if surely nothing was done (the
+    caller tries again), and :exc:`UnknownOutcomeError` if a write may have been done (the caller
+    looks).
 
     :ivar exclusive_transactions: while a transaction shared with a target system is open, the
         store cannot write outside of it

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from aflamingock import AuditEntry, AuditState, ChangeFailedError, Lease, change, run_changes
+from aflamingock._lock.record import swapped
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 
@@ -137,7 +138,8 @@ async def take_lease(store: AuditStore[Any], **values: Any) -> Lease:
     }
     lease = Lease(**(given | values))
     async with store:
-        assert await store.swap_record(current.to_record() if current else None, lease.to_record())
+        await store.create()
+        assert await swapped(store, current, lease)
 
     return lease
 

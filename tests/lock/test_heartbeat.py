@@ -22,7 +22,12 @@ from aflamingock._lock.lock import Lock
 from aflamingock._options import LockOptions
 from aflamingock._records import Lease, Record
 from aflamingock.abc import AuditStore
-from aflamingock.exceptions import AuditStoreConnectionError, LockLostError, UnknownOutcomeError
+from aflamingock.exceptions import (
+    AuditStoreConnectionError,
+    AuditStoreSchemaError,
+    LockLostError,
+    UnknownOutcomeError,
+)
 from aflamingock.stores.memory import MemoryAuditStore
 
 _KEY = Lease.key("shop")
@@ -322,6 +327,19 @@ class TestLoss:
     async def test_a_lease_that_has_disappeared_is_lost_at_once(self):
         beating = await self._beat_until(None)
 
+        with pytest.raises(LockLostError, match="has disappeared from the audit store"):
+            beating.held.check()
+
+    async def test_a_lease_whose_table_has_disappeared_is_lost_at_once(self):
+        class Dropped(Breakable):
+            async def before_swap(self) -> None:
+                self._memory.records.clear()
+                raise AuditStoreSchemaError("There is no such table.")
+
+        beating = Beating(Time())
+        await beating.beat(Dropped())
+
+        assert beating.ended_at == [beating.heartbeat.interval]
         with pytest.raises(LockLostError, match="has disappeared from the audit store"):
             beating.held.check()
 

@@ -108,6 +108,7 @@ def backend(request, time, tmp_path) -> Memory | SQLite:
 @pytest.fixture
 async def store(backend) -> AsyncIterator[AuditStore[Any]]:
     async with backend.store() as store:
+        await store.create()
         yield store
 
 

@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 from aflamingock._records import Record
 from aflamingock.exceptions import (
     AuditStoreError,
+    AuditStoreSchemaError,
     ConfigurationError,
     SequenceConflictError,
 )
@@ -169,10 +170,10 @@ async def test_without_auto_create_the_commands_are_told(make, dynamodb_client):
 async def test_writing_before_creation_says_what_to_do(make):
     async with make() as store:
         for entries in (ENTRIES, ENTRIES[:1]):
-            with pytest.raises(AuditStoreError, match=r"no such table.*create\(\)"):
+            with pytest.raises(AuditStoreSchemaError, match=r"no such table.*create\(\)"):
                 await store.append(entries)
 
-        with pytest.raises(AuditStoreError, match=r"create\(\)"):
+        with pytest.raises(AuditStoreSchemaError, match=r"create\(\)"):
             await store.swap_record(None, FIRST)
 
 
