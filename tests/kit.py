@@ -29,7 +29,7 @@ def step(
     *,
     body: Body | None = None,
     rollback: Body | bool = True,
-    verify: Callable[[], Awaitable[Any]] | None = None,
+    verify: Body | None = None,
     **options: Any,
 ) -> type:
     """
@@ -39,22 +39,19 @@ def step(
     :param rollback: what its rollback does after it has said so; ``False`` for none
     """
 
-    async def execute(self: object) -> None:
+    async def say(line: str, then: Body | bool | None) -> Any:
         await anyio.lowlevel.checkpoint()
-        done.append(id)
-        if body is not None:
-            await body()
+        done.append(line)
+        return await then() if callable(then) else None
+
+    async def execute(self: object) -> None:
+        await say(id, body)
 
     async def roll_back(self: object) -> None:
-        await anyio.lowlevel.checkpoint()
-        done.append(f"not {id}")
-        if callable(rollback):
-            await rollback()
+        await say(f"not {id}", rollback)
 
     async def ask(self: object) -> Any:
-        assert verify is not None
-        done.append(f"{id}?")
-        return await verify()
+        return await say(f"{id}?", verify)
 
     members: dict[str, Any] = {"execute": execute}
     if rollback is not False:
