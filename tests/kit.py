@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiosqlite
 import anyio.lowlevel
 import pytest
 
@@ -67,6 +68,27 @@ def step(
 def steps(ids: str, done: list[str], **options: Any) -> list[type]:
     """Return a change for each letter."""
     return [step(id, done, **options) for id in ids]
+
+
+def row(id: str, *, fails: bool = False) -> type:
+    """
+    Return a change that inserts a row into the target system ``shop``, and takes it out again.
+
+    :param fails: whether its rollback does
+    """
+
+    @change(id=id, author="tests", order=id, target_system="shop")
+    class Row:
+        async def execute(self, db: aiosqlite.Connection) -> None:
+            await db.execute("CREATE TABLE IF NOT EXISTS effect (id)")
+            await db.execute("INSERT INTO effect VALUES (?)", (id,))
+
+        async def rollback(self, db: aiosqlite.Connection) -> None:
+            await db.execute("DELETE FROM effect WHERE id = ?", (id,))
+            if fails:
+                raise OSError("stuck")
+
+    return Row
 
 
 def raising(error: BaseException) -> Body:

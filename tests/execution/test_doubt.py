@@ -25,13 +25,12 @@ from aflamingock import (
     SequenceConflictError,
     SystemBusyError,
     UnknownOutcomeError,
-    change,
     run_changes,
 )
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.kit import FailingStore, entries, entry, history, raising, rows, step, steps
+from tests.kit import FailingStore, entries, entry, history, raising, row, rows, step, steps
 
 
 class Losing(SQLiteTargetSystem):
@@ -95,21 +94,6 @@ def flamingock(request: pytest.FixtureRequest, tmp_path: Path, shop: Losing) -> 
         target_systems=[shop],
         lock=LockOptions(timeout=0.2),
     )
-
-
-def row(id: str) -> type:
-    """Return a change that inserts a row."""
-
-    @change(id=id, author="tests", order=id, target_system="shop")
-    class Row:
-        async def execute(self, db: aiosqlite.Connection) -> None:
-            await db.execute("CREATE TABLE IF NOT EXISTS effect (id)")
-            await db.execute("INSERT INTO effect VALUES (?)", (id,))
-
-        async def rollback(self, db: aiosqlite.Connection) -> None:
-            await db.execute("DELETE FROM effect WHERE id = ?", (id,))
-
-    return Row
 
 
 def effects(shop: Losing) -> list[str]:
