@@ -7,6 +7,18 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+# Servers that every test may ask for; each is started when one does, and not before. What others
+# import comes first, so that pytest finds it new.
+pytest_plugins = (
+    "tests.servers.postgresql",
+    "tests.servers.mariadb",
+    "tests.servers.sql",
+    "tests.servers.mongodb",
+    "tests.servers.replica_set",
+    "tests.servers.dynamodb",
+    "tests.places",
+)
+
 
 @pytest.fixture(autouse=True)
 def blockbuster() -> Iterator[BlockBuster]:

@@ -12,17 +12,11 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from tests.servers import dynamodb, free_port, mariadb, mongodb, postgresql
+from tests.servers import free_port
 from tests.servers.mongodb import ADMIN
 from tests.servers.sql import query
 
 from .conftest import ROOT
-
-postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.postgresql_url
-mariadb_server, mariadb_url = mariadb.mariadb_server, mariadb.mariadb_url
-postgresql_role, mariadb_role = postgresql.postgresql_role, mariadb.mariadb_role
-mongodb_url, guarded_mongodb = mongodb.mongodb_url, mongodb.guarded_mongodb
-dynamodb_url, guarded_dynamodb = dynamodb.dynamodb_url, dynamodb.guarded_dynamodb
 
 pytestmark = pytest.mark.processes
 

@@ -8,14 +8,7 @@ from aflamingock._lock.record import LeaseRecord
 from aflamingock._records import Lease
 from aflamingock._retry import Patience
 from aflamingock.exceptions import AuditStoreError
-from tests import places
 from tests.databases import DATABASES
-from tests.servers import dynamodb, mariadb, mongodb, postgresql
-
-postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
-place = places.place
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 
 FIRST = Lease(service="shop", owner="run", epoch=1, ttl=60.0)
 SECOND = Lease(service="shop", owner="run", epoch=2, ttl=60.0)

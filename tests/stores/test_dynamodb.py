@@ -22,15 +22,9 @@ from aflamingock.exceptions import (
 from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
-from tests.servers import dynamodb as server
 from tests.stores import dynamodb as kit
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
 make = kit.make
 store = kit.store
 faulty = kit.faulty

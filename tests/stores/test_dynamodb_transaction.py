@@ -8,27 +8,17 @@ from typing import Annotated, Any
 import pytest
 
 from aflamingock import Flamingock, Named, change
-from aflamingock.exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    SequenceConflictError,
-)
+from aflamingock.exceptions import ConfigurationError, FlamingockError, SequenceConflictError
 from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from aflamingock.testing._log import chain
-from tests.servers import dynamodb as server
 from tests.servers.dynamodb_proxy import cancelled, error
 from tests.servers.proxy import lost_answer
 from tests.stores import dynamodb as kit
 from tests.stores.dynamodb import THROTTLED
 from tests.stores.kit import ENTRIES, last_numbers
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
 make = kit.make
 store = kit.store
 

@@ -31,18 +31,8 @@ from aflamingock.targets import _mongodb as plumbing
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
-from tests.servers.mongodb import (
-    ADMIN,
-    connect,
-    excused,
-    failing,
-    guarded_mongodb,
-    mongodb_name,
-    mongodb_url,
-)
+from tests.servers.mongodb import ADMIN, failing
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
-
-__all__ = ["connect", "excused", "guarded_mongodb", "mongodb_name", "mongodb_url"]
 
 
 class TestMongoDBAuditStore(AuditStoreSuite):

@@ -19,17 +19,10 @@ from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sql import SQLTargetSystem
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
-from tests.servers import sql
 from tests.servers.sql import DATABASES, query, url_of
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 @pytest.fixture(params=DATABASES)

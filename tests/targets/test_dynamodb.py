@@ -8,21 +8,12 @@ import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
 
 from aflamingock._states import MarkerOutcome
-from aflamingock.exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    LockLostError,
-)
+from aflamingock.exceptions import ConfigurationError, FlamingockError, LockLostError
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from aflamingock.testing import TargetSystemSuite
-from tests.servers import dynamodb as server
 from tests.targets import dynamodb as kit
 from tests.targets.dynamodb import put, values
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
 table = kit.table
 make = kit.make
 target = kit.target

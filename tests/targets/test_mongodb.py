@@ -25,17 +25,7 @@ from aflamingock.targets import _mongodb as plumbing
 from aflamingock.targets import _mongodb_transaction as transactions
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 from aflamingock.testing import TargetSystemSuite
-from tests.servers.mongodb import (
-    ADMIN,
-    connect,
-    excused,
-    failing,
-    guarded_mongodb,
-    mongodb_name,
-    mongodb_url,
-)
-
-__all__ = ["connect", "excused", "guarded_mongodb", "mongodb_name", "mongodb_url"]
+from tests.servers.mongodb import ADMIN, failing
 
 
 class TestMongoDBTargetSystem(TargetSystemSuite):

@@ -17,13 +17,7 @@ from aflamingock.testing import TargetSystemSuite
 from tests.servers import sql
 from tests.servers.sql import DATABASES, query, url_of
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 def connection_of(objects: Mapping[str, Any]) -> AsyncConnection:

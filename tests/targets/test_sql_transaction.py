@@ -18,16 +18,10 @@ from aflamingock.targets.sql import SQLTargetSystem
 from tests.servers import sql
 from tests.servers.sql import DATABASES, SERVERS, query, url_of
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
 Step = str | Callable[[AsyncConnection], Awaitable[object]]
 
 
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 @pytest.fixture(params=DATABASES)
