@@ -12,7 +12,6 @@ import pytest
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
-
 Cut = Callable[[Work, anyio.Event], Awaitable[None]]
 
 

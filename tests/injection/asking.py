@@ -79,7 +79,6 @@ OFFERS = (
     Offer(names=("cursor",), type=Cursor),
 )
 
-
 OBJECTS: Mapping[str, object] = {"connection": SQLConnection(), "cursor": Cursor()}
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import URL
 
 pytestmark = pytest.mark.processes
 
-
 ROOT = Path(__file__).parents[2]
 COMMAND = (
     *(sys.executable, "-m", "aflamingock"),

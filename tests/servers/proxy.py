@@ -15,31 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers import free_port
+from tests.servers.message import LONGEST_PIECE, Read, chunk
 
 Fault = Callable[["Exchange"], Awaitable[None]]
 """Given a request, passes it on and answers it, or not."""
 
-Read = Callable[[StreamReader], Awaitable[bytes]]
-"""Returns the next piece of what one side says; nothing at its end."""
-
-_LONGEST_PIECE = 1 << 20
 _ANSWERED_WITHIN = 30.0
 _RESET = struct.pack("ii", 1, 0)
-
-
-async def chunk(reader: StreamReader) -> bytes:
-    """Return what has come in; drivers send a small request in one piece."""
-    return await reader.read(_LONGEST_PIECE)
-
-
-async def http_message(reader: StreamReader) -> bytes:
-    """Return a whole request or answer of HTTP."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-        return head + await reader.readexactly(int(length[1]) if length else 0)
-    except asyncio.IncompleteReadError:
-        return b""
 
 
 class Exchange:
@@ -186,16 +168,16 @@ class Proxy:
     async def connect(self) -> tuple[StreamReader, StreamWriter]:
         """Connect to the server."""
         if isinstance(self._upstream, Path):
-            return await asyncio.open_unix_connection(self._upstream, limit=_LONGEST_PIECE)
+            return await asyncio.open_unix_connection(self._upstream, limit=LONGEST_PIECE)
 
-        return await asyncio.open_connection(*self._upstream, limit=_LONGEST_PIECE)
+        return await asyncio.open_connection(*self._upstream, limit=LONGEST_PIECE)
 
     def _call(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_ANSWERED_WITHIN)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=_LONGEST_PIECE
+            self._serve, "127.0.0.1", self.port, limit=LONGEST_PIECE
         )
 
     async def _refuse(self) -> None:

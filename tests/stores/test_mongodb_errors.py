@@ -30,7 +30,6 @@ client = kit.client
 store = kit.store
 impatient = kit.impatient
 
-
 CALLS = (
     lambda store: store.create(),
     lambda store: store.last("shop", 1),
@@ -93,7 +92,6 @@ async def test_a_missing_right_is_told(connect, guarded_mongodb, call):
 
 
 LOST, STEPPED_DOWN = {"closeConnection": True}, {"errorCode": 91}
-
 
 NOTHING_WRITTEN = STEPPED_DOWN | {"errorLabels": ["NoWritesPerformed", "RetryableWriteError"]}
 
