@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from anyio.to_thread import run_sync
-from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
-    BotoCoreError,
-)
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # botocore has no types
 
 from ..exceptions import ConfigurationError
+from ._refusal import Naming
 
 if TYPE_CHECKING:
     import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
@@ -22,7 +21,12 @@ _ATTEMPTS = 3
 _CONNECT_WITHIN = 2.0
 _READ_WITHIN = 5.0
 _SETTINGS = {"endpoint_url", "profile_name"}
-_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
+
+check_names = Naming(
+    form=re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII),
+    told="a table of DynamoDB, which is the prefix and the name of a repository. Give 3 to 255 "
+    "letters, digits, underscores, hyphens and dots.",
+)
 
 
 class Place:
@@ -163,22 +167,3 @@ def _preload(loader: Any, region_name: str) -> None:
                 aws_access_key_id="none",
                 aws_secret_access_key="none",
             )
-
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of tables.
-
-    :raises ConfigurationError: if one is no name, or two are the same
-    """
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} cannot name a table of DynamoDB, which is the prefix and the name of a "
-                "repository. Give 3 to 255 letters, digits, underscores, hyphens and dots."
-            )
-
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names."
-        )

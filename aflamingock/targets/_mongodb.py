@@ -18,6 +18,7 @@ from pymongo.read_concern import ReadConcern
 
 from .._resource import Resource
 from ..exceptions import ConfigurationError, FlamingockError
+from ._refusal import Naming
 
 Driver = Literal["pymongo", "motor"]
 
@@ -33,8 +34,13 @@ _DRIVERS: dict[str, Driver] = {
     "pymongo.asynchronous.mongo_client": "pymongo",
     "motor.motor_asyncio": "motor",
 }
-_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}")
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
+
+check_names = Naming(
+    form=re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}"),
+    told="a repository. Give a letter or underscore, then up to 54 letters, digits and "
+    "underscores.",
+)
 
 
 class MongoDBDatabase:
@@ -166,25 +172,6 @@ def driver_of(client: Any) -> Driver:
         f"A client of the type {kind} cannot be used. Give an AsyncMongoClient of PyMongo, or an "
         "AsyncIOMotorClient of Motor."
     )
-
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of collections.
-
-    :raises ConfigurationError: if one is no name, or two are the same
-    """
-    for name in names:
-        if not _COLLECTION.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} cannot name a repository. Give a letter or underscore, then up to 54 "
-                "letters, digits and underscores."
-            )
-
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names."
-        )
 
 
 def error_code(exc: BaseException) -> int:

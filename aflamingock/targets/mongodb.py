@@ -12,7 +12,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import ConfigurationError, FlamingockError, LockLostError, SystemBusyError
+from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError
 from ._mongodb import (
     PATIENCE,
     MongoDBDatabase,
@@ -23,6 +23,7 @@ from ._mongodb import (
     require_transaction,
 )
 from ._mongodb_transaction import Transactions
+from ._refusal import claimed_error
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -206,10 +207,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
             if await self._outcome(key) is None:
                 raise self._transactions.busy("was rolled back") from exc
 
-        raise LockLostError(
-            f"Another runner has claimed this attempt of change {change_id!r}: its transaction is "
-            "rolled back."
-        )
+        raise claimed_error(change_id)
 
     async def claim_marker(self, key: str, change_id: str) -> MarkerOutcome:
         """
