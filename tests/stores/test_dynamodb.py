@@ -23,7 +23,7 @@ from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
 from tests.stores import dynamodb as kit
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_that_it_must_be_open, last_numbers
 
 make = kit.make
 store = kit.store
@@ -99,13 +99,7 @@ def test_a_region_is_needed(monkeypatch):
 
 
 async def test_it_must_be_open(make):
-    store = make()
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await store.last("shop", 1)
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(make())
 
 
 def test_its_name_is_short(dynamodb_session):

@@ -24,7 +24,7 @@ from aflamingock.targets.mongodb import MongoDBTargetSystem
 from aflamingock.testing._log import chain
 from tests.servers.mongodb import ADMIN, failing
 from tests.stores import mongodb as kit
-from tests.stores.kit import ENTRIES, FIRST, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, check_that_it_must_be_open, last_numbers
 
 client = kit.client
 store = kit.store
@@ -201,10 +201,4 @@ def test_a_client_of_another_kind_is_refused():
 async def test_it_must_be_open(client):
     store = MongoDBAuditStore(client, "audit")
     assert repr(store) == "MongoDBAuditStore('audit')"
-    for _ in range(2):
-        for call in (store.last("shop", 1), store.create(), store.verify_schema()):
-            with pytest.raises(ConfigurationError, match="not open"):
-                await call
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(store)

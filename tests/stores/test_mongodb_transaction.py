@@ -10,7 +10,7 @@ import pytest
 from aflamingock.exceptions import FlamingockError, SequenceConflictError, SystemBusyError
 from aflamingock.stores.mongodb import MongoDBAuditStore
 from tests.stores import mongodb as kit
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_shared_transaction, last_numbers
 from tests.stores.mongodb import effects, side_channel, work
 
 client = kit.client
@@ -19,18 +19,7 @@ shared = kit.shared
 
 async def test_entries_are_part_of_the_transaction_of_a_target(shared):
     target, store = shared
-    assert store.shares(target)
-    with suppress(ZeroDivisionError):
-        async with target.transaction() as session:
-            await store.append(ENTRIES[:1], session=session)
-            raise ZeroDivisionError
-
-    assert await last_numbers(store) == []
-    async with target.transaction() as session:
-        await store.append(ENTRIES[:1], session=session)
-        assert await last_numbers(store) == []
-
-    assert await last_numbers(store) == [1]
+    await check_shared_transaction(store, target)
     await work(target, store, ENTRIES[1:])
     assert await last_numbers(store) == [3, 2, 1]
     assert await effects(target) == 1

@@ -20,7 +20,7 @@ from aflamingock.targets.sql import SQLTargetSystem
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
 from tests.servers.sql import DATABASES, query, url_of
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_that_it_must_be_open, last_numbers
 
 pytestmark = pytest.mark.usefixtures("excused_sql")
 
@@ -267,10 +267,4 @@ def test_the_markers_and_the_log_cannot_have_one_name():
 
 
 async def test_it_must_be_open(url):
-    store = SQLAuditStore.from_url(url)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await store.last("shop", 1)
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(SQLAuditStore.from_url(url))

@@ -13,16 +13,19 @@ import pytest
 from anyio.to_thread import run_sync
 
 from aflamingock.abc import AuditStore
-from aflamingock.exceptions import (
-    AuditStoreError,
-    AuditStoreSchemaError,
-    ConfigurationError,
-)
+from aflamingock.exceptions import AuditStoreError, AuditStoreSchemaError, ConfigurationError
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from aflamingock.testing import AuditStoreSuite
-from tests.stores.kit import ENTRIES, FIRST, last_numbers, names_in, query
+from tests.stores.kit import (
+    ENTRIES,
+    FIRST,
+    check_that_it_must_be_open,
+    last_numbers,
+    names_in,
+    query,
+)
 
 
 class TestSQLiteAuditStore(AuditStoreSuite):
@@ -245,10 +248,4 @@ def test_the_markers_and_the_log_cannot_have_one_name():
 
 
 async def test_it_must_be_open(path):
-    store = SQLiteAuditStore(path)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await store.last("shop", 1)
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(SQLiteAuditStore(path))

@@ -13,6 +13,7 @@ from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItem
 from aflamingock.testing import TargetSystemSuite
 from tests.targets import dynamodb as kit
 from tests.targets.dynamodb import put, values
+from tests.targets.kit import check_that_it_must_be_open
 
 table = kit.table
 make = kit.make
@@ -72,13 +73,7 @@ def test_odd_options_are_refused(make, options):
 
 
 async def test_it_must_be_open(make):
-    target = make()
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await target.claim_marker("k", "c")
-
-        await target.open()
-        await target.aclose()
+    await check_that_it_must_be_open(make())
 
 
 async def test_all_kinds_of_items_are_written_together(target, table, dynamodb_client):

@@ -17,6 +17,7 @@ from aflamingock.targets.mongodb import MongoDBTargetSystem
 from aflamingock.testing import TargetSystemSuite
 from tests.servers.mongodb import ADMIN
 from tests.targets import mongodb as kit
+from tests.targets.kit import check_that_it_must_be_open
 from tests.targets.mongodb import rows
 
 client = kit.client
@@ -118,19 +119,7 @@ async def test_a_transaction_left_open_outside_is_rolled_back_and_told(target):
 
 
 async def test_it_must_be_open(client):
-    target = MongoDBTargetSystem("db", client, "shop")
-    for _ in range(2):
-        for use in (target.handles, target.transaction):
-            with pytest.raises(ConfigurationError, match="not open"):
-                async with use():
-                    pass
-
-        for call in (target.claim_marker("k", "c"), target.remove_marker("k")):
-            with pytest.raises(ConfigurationError, match="not open"):
-                await call
-
-        await target.open()
-        await target.aclose()
+    await check_that_it_must_be_open(MongoDBTargetSystem("db", client, "shop"))
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "a.b", "1a", "a" * 56, "a$", "ä", "a\n"])
