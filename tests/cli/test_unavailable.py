@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,8 +35,6 @@ class A:
 """
 CONNECT = "Unable to connect to audit store"
 RIGHTS = "Insufficient permissions to create collections/tables"
-
-Find = Callable[[str], object]
 
 
 def sql(url: object, *, options: str = "") -> str:

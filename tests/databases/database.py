@@ -49,12 +49,10 @@ class Database(ABC):
 
     :ivar change: the two coroutines of a transactional change, which writes its id into the effects
     :ivar single_host: whether a dead process is told from a slow one, so that nobody waits for it
-    :ivar locks_all: whether a transaction locks the database, so that nobody passes a stopped one
     """
 
     change: str
     single_host: bool = False
-    locks_all: bool = False
 
     @abstractmethod
     def connect(

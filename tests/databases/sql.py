@@ -21,7 +21,7 @@ class SQL(Database):
     )
 
     def __init__(self, *, single_host: bool = False) -> None:
-        self.single_host = self.locks_all = single_host
+        self.single_host = single_host
 
     @asynccontextmanager
     async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[Any]:

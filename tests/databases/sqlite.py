@@ -20,7 +20,6 @@ class SQLite(Database):
         rollback="""await db.execute("DELETE FROM effects WHERE line = '{id}'")""",
     )
     single_host = True
-    locks_all = True
 
     @asynccontextmanager
     async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[str]:
