@@ -15,7 +15,12 @@ from .._host import boot_time
 from .._records import new_id
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError, UnknownOutcomeError
+from ..exceptions import (
+    ConfigurationError,
+    FlamingockError,
+    SystemBusyError,
+    UnknownOutcomeError,
+)
 from ._dynamodb import CallError, Trouble, watch
 from ._dynamodb_items import TransactWriteItems
 from ._dynamodb_markers import Markers
@@ -127,7 +132,9 @@ class DynamoDBTargetSystem(TransactionalTargetSystem[TransactWriteItems]):
     def offers(self) -> Sequence[Offer]:
         """Return the items of a transaction, the client and the service resource."""
         # loaded by whoever has made the session
-        from aioboto3.resources.base import AIOBoto3ServiceResource  # type: ignore[import-untyped]  # no types
+        from aioboto3.resources.base import (  # type: ignore[import-untyped]  # no types
+            AIOBoto3ServiceResource,
+        )
         from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # no types
 
         return (
