@@ -19,7 +19,7 @@ from typing import Any
 import aiosqlite
 
 from aflamingock import AuditEntry, AuditState, Flamingock, RunStatus, Stage, change
-from aflamingock._discovery.discovery import load_pipeline
+from aflamingock._discovery.discovery import read_pipeline
 from aflamingock.stores.sqlite import SQLiteAuditStore
 
 KNOWN = 500
@@ -92,7 +92,7 @@ def service(folder: Path, log: Path) -> Flamingock:
 
 def history(folder: Path, size: int) -> Iterator[AuditEntry]:
     """Yield a log in which every change was applied, and again and again before that."""
-    pipeline = load_pipeline([Stage("default", location=folder)], profiles=(), targets=())
+    pipeline, _ = read_pipeline([Stage("default", location=folder)], profiles=(), targets=())
     changes, digest = list(pipeline.changes()), ""
     # one is left out for the CHECKPOINT, and the last entry of every change is an APPLIED
     first = -size % (2 * len(changes)) + 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aflamingock._change import change
-from aflamingock._discovery.discovery import load_pipeline
+from aflamingock._discovery.discovery import read_pipeline
 from aflamingock._pipeline import Location, Pipeline, Stage
 from aflamingock.exceptions import ConfigurationError
 
@@ -62,7 +62,11 @@ def load(
     *locations: Location, profiles: Sequence[str] = (), targets: Sequence[str] = ()
 ) -> Pipeline:
     stages = [Stage("main", location=locations)]
-    return load_pipeline(stages, profiles=profiles, targets=targets)
+    pipeline, faults = read_pipeline(stages, profiles=profiles, targets=targets)
+    if faults:
+        raise ConfigurationError.joining(faults)
+
+    return pipeline
 
 
 def ids(pipeline: Pipeline) -> list[str]:

@@ -25,33 +25,18 @@ from .module import import_fault, import_file
 _DIGEST_VERSION = b"aflamingock pipeline 1"
 
 
-def load_pipeline(
-    stages: Sequence[Stage], *, profiles: Collection[str], targets: Collection[str]
-) -> Pipeline:
-    """
-    Import the changes of all stages.
-
-    Synchronous: it reads files and runs the modules that they hold.
-
-    :param profiles: the active profiles
-    :param targets: the ids of the known target systems
-    :raises ConfigurationError: if anything is wrong anywhere; it lists everything
-    """
-    pipeline, faults = read_pipeline(stages, profiles=profiles, targets=targets)
-    if faults:
-        raise ConfigurationError.joining(faults)
-
-    return pipeline
-
-
 def read_pipeline(
     stages: Sequence[Stage], *, profiles: Collection[str], targets: Collection[str]
 ) -> tuple[Pipeline, list[ConfigurationError]]:
     """
     Import the changes of all stages, and return what could be read with everything that is wrong.
 
-    Where there are faults the pipeline is only good for finding more of them: it lacks the
-    changes whose methods cannot be called, and target systems may be unknown.
+    Synchronous: it reads files and runs the modules that they hold. Where there are faults the
+    pipeline is only good for finding more of them: it lacks the changes whose methods cannot be
+    called, and target systems may be unknown.
+
+    :param profiles: the active profiles
+    :param targets: the ids of the known target systems
     """
     importlib.invalidate_caches()  # files may have been written since the last look
     reader = _Reader()

@@ -53,12 +53,7 @@ class Reversal(Work):
                 raise
 
             await self._rollback_failed(exc)
-            raise RollbackFailedError(
-                f"The rollback of change {self._change.id!r} ({self._change.file}) failed: "
-                f"{error_line(exc)}",
-                change_id=self._change.id,
-                file=self._change.file,
-            ) from exc
+            raise self._failed(exc) from exc
         except anyio.get_cancelled_exc_class():
             if self._is_closed(opened):
                 self.status = ChangeStatus.ROLLED_BACK
@@ -70,3 +65,11 @@ class Reversal(Work):
         self._duration, self.status = self._call.duration, ChangeStatus.ROLLED_BACK
         logger.info("Change %r is rolled back (%.3f s).", self._change.id, self._duration)
         await self._run.listeners.emit(ChangeRolledBack(**self._told()))
+
+    def _failed(self, exc: Exception) -> RollbackFailedError:
+        return RollbackFailedError(
+            f"The rollback of change {self._change.id!r} ({self._change.file}) failed: "
+            f"{error_line(exc)}",
+            change_id=self._change.id,
+            file=self._change.file,
+        )

@@ -60,19 +60,7 @@ async def undo(run: Run, *, dry_run: bool, **selection: Any) -> RunReport:
         _refuse_doubt(run, pipeline, selection)
         chosen = _choose(run, pipeline, selection)
         await check_transactions(chosen, run.settings)
-        last = run.log.history.last
-        undone = [
-            (
-                change,
-                Reversal(
-                    context,
-                    change,
-                    _stage_of(pipeline, change),
-                    attempt=last[change.id].attempt,
-                ),
-            )
-            for change in chosen
-        ]
+        undone = [(change, _reversal(context, pipeline, change)) for change in chosen]
         try:
             for change, reversal in undone:
                 await _undo_surely(context, change, reversal)
@@ -103,6 +91,11 @@ def _unsettled(plan: Plan) -> list[PlannedChange]:
 def _choose(run: Run, pipeline: Pipeline, selection: Mapping[str, Any]) -> tuple[Change, ...]:
     history = run.log.history
     return plan_undo(pipeline, history.last, applied=history.applied, **selection)
+
+
+def _reversal(run: RunContext, pipeline: Pipeline, change: Change) -> Reversal:
+    attempt = run.log.history.last[change.id].attempt
+    return Reversal(run, change, _stage_of(pipeline, change), attempt=attempt)
 
 
 async def _undo_surely(run: RunContext, change: Change, reversal: Reversal) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aflamingock._discovery.discovery import load_pipeline, read_pipeline
+from aflamingock._discovery.discovery import read_pipeline
 from aflamingock._discovery.location import shown_path
 from aflamingock._pipeline import Stage
 from aflamingock.exceptions import ChangeLoadError
@@ -128,7 +128,7 @@ def test_overlapping_locations_are_a_fault(tmp_path: Path):
 
 def test_stages_come_after_each_other(tmp_path: Path):
     write(tmp_path, {"one/_0001__a.py": text_of("a"), "two/_0001__b.py": text_of("b")})
-    found = load_pipeline(
+    found, _ = read_pipeline(
         [Stage("one", location=tmp_path / "one"), Stage("two", location=tmp_path / "two")],
         profiles=(),
         targets=(),
