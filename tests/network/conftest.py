@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Literal
+from uuid import uuid4
 
 import pytest
 
+from tests.network.couchbase import CouchbaseSystem
 from tests.network.dynamodb import DynamoDBSystem
 from tests.network.mongodb import MongoDBSystem
 from tests.network.sql import SQLSystem
 from tests.network.system import System
 from tests.servers import dynamodb, mongodb, sql
+from tests.servers.couchbase.fixtures import couchbase_server
 from tests.servers.proxy import Proxy
+
+__all__ = ["couchbase_server"]
 
 postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
 mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
@@ -21,7 +26,7 @@ dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 dynamodb_prefix = dynamodb.dynamodb_prefix
 
 
-@pytest.fixture(params=["postgresql", "mariadb", "pymongo", "motor", "dynamodb"])
+@pytest.fixture(params=["postgresql", "mariadb", "pymongo", "motor", "dynamodb", "couchbase"])
 def empty_system(request: pytest.FixtureRequest) -> System:
     """Give a database without anything in it."""
     return _SYSTEMS[request.param](request)
@@ -51,12 +56,17 @@ def _dynamodb(request: pytest.FixtureRequest) -> System:
     return DynamoDBSystem(url, prefix)
 
 
+def _couchbase(request: pytest.FixtureRequest) -> System:
+    return CouchbaseSystem(request.getfixturevalue("couchbase_server"), f"test_{uuid4().hex[:16]}")
+
+
 _SYSTEMS = {
     "postgresql": lambda request: _sql(request, "postgresql_url"),
     "mariadb": lambda request: _sql(request, "mariadb_url"),
     "pymongo": lambda request: _mongodb(request, "pymongo"),
     "motor": lambda request: _mongodb(request, "motor"),
     "dynamodb": _dynamodb,
+    "couchbase": _couchbase,
 }
 
 

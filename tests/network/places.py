@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import anyio
 
+from tests.network.couchbase import CouchbaseSystem
 from tests.network.dynamodb import DynamoDBSystem
 from tests.network.mongodb import ElectingSystem, MongoDBSystem
 from tests.network.sql import SQLSystem
 from tests.network.system import System
 from tests.servers import mariadb, mongodb, postgresql
+from tests.servers.couchbase.fixtures import CouchbaseServer
 from tests.servers.dynamodb import DynamoDBServer
 from tests.servers.replica_set import ReplicaSet
 
@@ -61,6 +63,12 @@ def _dynamodb() -> Iterator[System]:
         server.stop()
 
 
+@contextmanager
+def _couchbase() -> Iterator[System]:
+    with ExitStack() as stack:
+        yield CouchbaseSystem(CouchbaseServer(stack), f"chaos_{uuid.uuid4().hex}")
+
+
 PLACES: dict[str, Callable[[], AbstractContextManager[System]]] = {
     "postgresql": _postgresql,
     "mariadb": _mariadb,
@@ -68,4 +76,5 @@ PLACES: dict[str, Callable[[], AbstractContextManager[System]]] = {
     "motor": partial(_mongodb, "motor"),
     "elections": _elections,
     "dynamodb": _dynamodb,
+    "couchbase": _couchbase,
 }

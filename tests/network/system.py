@@ -11,7 +11,7 @@ from typing import Any
 from aflamingock import AuditEntry, change
 from aflamingock.abc import AuditStore, ChangeContext, TransactionalTargetSystem
 from tests.chaos.recorder import Recorder
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Proxy, lost_answer
 
 Pair = tuple[AuditStore[Any], TransactionalTargetSystem[Any]]
 Coroutine = Callable[..., Awaitable[object]]
@@ -24,10 +24,12 @@ class System(ABC):
     A database, whose changes each leave a line under the service's name.
 
     :ivar commit: what the request that commits a transaction with an APPLIED or a marker looks like
+    :ivar claim: what the first request of who claims a marker looks like
     :ivar last_runs: how many runs it may take until one without faults of the network succeeds
     """
 
     commit: str
+    claim = "ABORTED"
     last_runs = 1
 
     @abstractmethod
@@ -53,6 +55,10 @@ class System(ABC):
     @abstractmethod
     def coroutines(self, id: str) -> dict[str, Coroutine]:
         """Return ``execute``, ``rollback`` and ``verify`` of a change."""
+
+    def lose_commit(self, proxy: Proxy) -> None:
+        """Lose the answer to the next commit, so that the driver does not know its outcome."""
+        proxy.plan(self.commit, lost_answer)
 
     def change(
         self,

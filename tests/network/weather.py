@@ -17,7 +17,9 @@ from tests.servers.proxy import (
 
 # Values, because statements are prepared once and then called by their numbers.
 _WRITES = {
-    "commit": re.compile(rb"(?<!AUTO)COMMIT\b|commitTransaction|TransactWriteItems\b.*effects"),
+    "commit": re.compile(
+        rb"(?<!AUTO)COMMIT\b|commitTransaction|TransactWriteItems\b.*effects|\.st\"COMMITTED"
+    ),
     "append": re.compile(rb"STARTED|APPLIED|FAILED|ROLLED_BACK"),
     "lease": re.compile(rb"released\W+(?:true|false)"),
     "marker": re.compile(rb"COMMITTED|ABORTED"),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.servers.proxy import Exchange, Fault, Proxy, http_message
+from tests.servers.message import http_message
+from tests.servers.proxy import Exchange, Fault, Proxy
 
 _OPERATION = re.compile(rb"(?i)\r\nx-amz-target: *\w+\.(\w+)")
 

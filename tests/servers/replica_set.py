@@ -14,8 +14,9 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from tests.servers import once
+from tests.servers.message import Read, chunk
 from tests.servers.mongodb import MongoDBServer
-from tests.servers.proxy import Proxy, Read, chunk
+from tests.servers.proxy import Proxy
 
 _OPTIONS = ("--replSet", "rs0", "--oplogSize", "16")
 _WITHIN = 60.0

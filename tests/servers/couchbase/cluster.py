@@ -89,6 +89,7 @@ class Cluster:
     What the node keeps.
 
     :ivar calls: how often each operation was asked for, on which key
+    :ivar addresses: the alternate addresses of the node, by the name of the network
     """
 
     def __init__(self) -> None:
@@ -96,6 +97,7 @@ class Cluster:
         self.passwords = {"Administrator": "pass:w/rd@1", "reader": "reader", "writer": "writer"}
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str, bool]] = []
+        self.addresses: dict[str, dict[str, Any]] = {}
         self.data_port = 0
         self.management_port = 0
 
@@ -132,10 +134,16 @@ class Cluster:
     def configuration(self, bucket: str | None) -> dict[str, Any]:
         node = f"127.0.0.1:{self.data_port}"
         services = {"kv": self.data_port, "mgmt": self.management_port}
+        itself = {
+            "services": services,
+            "thisNode": True,
+            "hostname": "127.0.0.1",
+            "alternateAddresses": self.addresses,
+        }
         configuration: dict[str, Any] = {
             "rev": 1,
             "revEpoch": 1,
-            "nodesExt": [{"services": services, "thisNode": True, "hostname": "127.0.0.1"}],
+            "nodesExt": [itself],
             "clusterCapabilities": {},
         }
         if bucket is None:

@@ -111,10 +111,17 @@ class ManagementConnection:
             self._cluster.faults.append(Fault(**json.loads(body)))
         elif what == "heal":
             self._cluster.faults.clear()
-        elif what == "drop":
-            self._cluster.buckets.pop(json.loads(body), None)
         elif what == "forget":
             self._cluster.calls.clear()
+        elif what == "address":
+            name, ports = json.loads(body)
+            self._cluster.addresses[name] = {"hostname": "127.0.0.1", "ports": ports}
+        elif what == "withdraw":
+            del self._cluster.addresses[json.loads(body)]
+        elif what == "keys":
+            bucket, scope, name = json.loads(body)
+            documents, collection = self._cluster.bucket(bucket), f"{scope}.{name}"
+            return documents.documents.keys(documents.collection(collection))
 
         return self._cluster.calls
 
