@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -40,6 +41,8 @@ from ..targets._couchbase import (
 )
 
 T = TypeVar("T")
+
+Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
 
 _LONGEST_NAME = 180  # a key has 246 bytes at the most
 _SCHEMES = {"couchbase", "couchbases"}
@@ -132,12 +135,7 @@ class AuditKeyspace(Keyspace):
 
         return int(written.cas or 0)
 
-    async def update(
-        self,
-        name: str,
-        key: str,
-        change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None],
-    ) -> None:
+    async def update(self, name: str, key: str, change: Change) -> None:
         """
         Replace a document by what *change* makes of it.
 
@@ -146,7 +144,7 @@ class AuditKeyspace(Keyspace):
         """
         for _ in range(TRIES):
             found = await self.get(name, key)
-            new = change(found.content_as[dict] if found else None)
+            new = self.restored(key, partial(_changed, found, change))
             if new is None:
                 return
 
@@ -155,6 +153,20 @@ class AuditKeyspace(Keyspace):
                 return
 
         raise self.busy()
+
+    def restored(self, key: str, restore: Callable[[], T]) -> T:
+        """
+        Return what *restore* makes of a document that was read.
+
+        :raises AuditStoreError: if it is not what was written
+        """
+        try:
+            return restore()
+        except (CouchbaseException, AttributeError, LookupError, TypeError, ValueError) as exc:
+            raise AuditStoreError(
+                f"The document {key!r} in {self} is damaged: it is not what was written there "
+                f"({type(exc).__name__}). Restore it from a backup."
+            ) from exc
 
     def busy(self) -> SystemBusyError:
         """Return the error for a document that changes all the time."""
@@ -226,6 +238,10 @@ class AuditKeyspace(Keyspace):
             hint = " The bucket has replicas for which there are too few nodes: lower their number."
 
         return AuditStoreError(f"The audit store in {self} refused: {type(exc).__name__}.{hint}")
+
+
+def _changed(found: GetResult | None, change: Change) -> Mapping[str, Any] | None:
+    return change(found.content_as[dict] if found else None)
 
 
 def read_url(url: str) -> tuple[str, str, str]:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
-from couchbase.exceptions import TransactionOperationFailed
+from couchbase.exceptions import CouchbaseException, TransactionOperationFailed
 
 from aflamingock import ChangeFailedError, Flamingock, change
 from aflamingock._states import MarkerOutcome
@@ -22,6 +23,7 @@ from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from tests.servers.couchbase.fixtures import (
     BUCKET,
+    READER,
     cluster,
     connected,
     couchbase_server,
@@ -29,6 +31,7 @@ from tests.servers.couchbase.fixtures import (
     impatient,
     scope_name,
 )
+from tests.servers.couchbase.proxy import CouchbaseProxy
 from tests.targets.couchbase import insert, make, place, rows, target
 
 __all__ = [
@@ -188,6 +191,29 @@ async def test_a_server_that_does_not_answer_is_busy(couchbase_server, target, i
         pytest.raises(SystemBusyError),
     ):
         await target.claim_marker("k", "c")
+
+
+async def test_a_server_that_is_away_at_the_first_claim_is_busy(couchbase_server, place, impatient):
+    proxy = CouchbaseProxy(couchbase_server)
+    try:
+        async with (
+            connected(proxy.url) as cluster,
+            CouchbaseTargetSystem("db", cluster, BUCKET, **place) as target,
+        ):
+            await anyio.to_thread.run_sync(proxy.refuse)
+            with pytest.raises(SystemBusyError, match="the server is away"):
+                await target.claim_marker("k", "c")
+    finally:
+        await anyio.to_thread.run_sync(proxy.stop)
+
+
+async def test_who_may_not_create_the_collection_of_the_markers_is_told(couchbase_server, place):
+    async with (
+        connected(couchbase_server.url(*READER)) as cluster,
+        CouchbaseTargetSystem("db", cluster, BUCKET, **place) as reader,
+    ):
+        with pytest.raises(CouchbaseException):
+            await reader.claim_marker("k", "c")
 
 
 async def test_a_transaction_that_cannot_be_begun_is_told(couchbase_url, place):
