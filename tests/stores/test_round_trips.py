@@ -38,6 +38,7 @@ async def test_each_operation_is_one_round_trip(place, calls):
     async with opened(place, calls) as store:
         await store.create()
         assert await store.swap_record(None, FIRST)
+        assert await store.last("shop", 8) == []  # nobody appends to what he has not read
         for operation in (
             lambda: store.append(ENTRIES[:1]),
             lambda: store.append(ENTRIES[1:]),

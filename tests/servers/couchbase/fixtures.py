@@ -165,12 +165,13 @@ def couchbase_url(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def connected(url: str, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
+async def connected(url: str, *, tracer: Any = None, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
     """
     Connect a cluster.
 
     Its reports are off, because their threads would go on when it is closed.
 
+    :param tracer: is told by the SDK of each request
     :param cleanup: how the SDK tidies up the transactions of others; by default not at all
     """
     address, *credentials = read_url(url)
@@ -180,7 +181,8 @@ async def connected(url: str, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
     options = ClusterOptions(
         PasswordAuthenticator(*credentials),
         transaction_config=config,
-        enable_tracing=False,
+        tracer=tracer,
+        enable_tracing=tracer is not None,
         enable_metrics=False,
     )
     cluster = await AsyncCluster.connect(address, options)
