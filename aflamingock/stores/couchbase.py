@@ -13,8 +13,9 @@ from ..abc import AuditStore, TargetSystem
 from ..targets._couchbase import check_names
 from ..targets._couchbase_transaction import TransactionContext
 from ..targets.couchbase import CouchbaseTargetSystem
-from ._couchbase import REFUSED, TRIES, AuditKeyspace, connect, key_of, read_url
+from ._couchbase import REFUSED, TRIES, AuditKeyspace, key_of
 from ._couchbase_log import Log
+from ._couchbase_url import connect, read_url
 
 if TYPE_CHECKING:
     from acouchbase.cluster import AsyncCluster
@@ -107,19 +108,25 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
 
     async def create(self) -> None:
         """
-        Create the scope and the collections that are missing.
+        Create the scope and the collections that are missing; there are no indexes.
 
         :raises AuditStorePermissionError: if the user lacks a right
+        :raises AuditStoreIndexError: if the server refuses a collection, or the documents of one
+            that is there expire
         :raises AuditStoreError: if something is missing, and ``auto_create`` is off
         """
         if not self.auto_create:
             return await self.require_schema()
 
-        if await self.verify_schema():
-            await self._keyspace.complete()
+        if commands := await self.verify_schema():
+            await self._keyspace.complete(commands)
 
     async def verify_schema(self) -> list[str]:
-        """Return the commands that create what is missing; none if all is there."""
+        """
+        Return the commands that create what is missing; none if all is there.
+
+        :raises AuditStoreIndexError: if the documents of a collection that is there expire
+        """
         self._require_open()
         scope_is_missing, missing = await self._keyspace.missing()
         scope = self._keyspace.scope_name

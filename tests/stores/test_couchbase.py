@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 
 import pytest
@@ -68,6 +69,14 @@ async def test_the_cluster_of_a_user_stays_open_and_that_of_the_store_does_not(
 
         with pytest.raises(RuntimeError, match="closed"):
             await own.bucket(BUCKET).on_connect()
+
+
+async def test_a_cluster_of_its_own_leaves_no_thread(couchbase_url, scope_name):
+    before = set(threading.enumerate())
+    async with CouchbaseAuditStore.from_url(couchbase_url, BUCKET, scope_name=scope_name):
+        pass
+
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
 
 
 async def test_every_write_is_durable(couchbase_server, store):

@@ -41,9 +41,16 @@ class Fault:
 
 @dataclass(slots=True)
 class Bucket:
+    """
+    What a bucket has.
+
+    :ivar lifetimes: the longest life of documents, by the id of the collection; only told
+    """
+
     documents: Documents = field(default_factory=Documents)
     scopes: dict[str, dict[str, int]] = field(default_factory=lambda: {"_default": {"_default": 0}})
     identities: dict[str, int] = field(default_factory=lambda: {"_default": 0})
+    lifetimes: dict[int, int] = field(default_factory=dict)
     changes: int = 1
     last: int = 7
 
@@ -75,7 +82,12 @@ class Bucket:
                     "name": scope,
                     "uid": f"{self.identities[scope]:x}",
                     "collections": [
-                        {"name": name, "uid": f"{number:x}", "maxTTL": 0, "history": False}
+                        {
+                            "name": name,
+                            "uid": f"{number:x}",
+                            "maxTTL": self.lifetimes.get(number, 0),
+                            "history": False,
+                        }
                         for name, number in collections.items()
                     ],
                 }

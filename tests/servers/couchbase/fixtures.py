@@ -25,7 +25,7 @@ from couchbase.auth import PasswordAuthenticator
 from couchbase.exceptions import ScopeNotFoundException
 from couchbase.options import ClusterOptions, TransactionConfig
 
-from aflamingock.stores._couchbase import read_url
+from aflamingock.stores._couchbase_url import read_url
 from aflamingock.targets import _couchbase as plumbing
 from tests.servers import data_folder, free_port, guarded, once, wait_until
 
