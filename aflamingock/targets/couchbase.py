@@ -43,7 +43,9 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
     take it (``session``, or annotated with the SDK's ``AttemptContext``). What is done with the
     other objects stands at once.
 
-    Transactions are experimental: they were tried against a stand-in for the server only.
+    Transactions are experimental: they were tried against a stand-in for the server only, and the
+    SDK, which tidies up after broken ones, loses a committed document that it cannot read just
+    then (as of version 4.6.3).
 
     :param id: what changes call it in ``target_system=``
     :param cluster: connected, in the event loop that it is used in; never closed

@@ -27,6 +27,7 @@ from tests.servers.proxy import Exchange, Proxy, lost_answer, lost_call, pass_on
 
 _EFFECTS = "effects"
 _TRANSACTION_TIMEOUT = 2.0
+_READ_WITHIN = 30.0
 
 
 class CouchbaseSystem(System):
@@ -143,7 +144,7 @@ class CouchbaseSystem(System):
         keys = await run_sync(self._server.keys, self._name, _EFFECTS)
         collection = cluster.bucket(BUCKET).scope(self._name).collection(_EFFECTS)
         found = []
-        async with transact(cluster, timeout=_TRANSACTION_TIMEOUT, name=_EFFECTS) as context:
+        async with transact(cluster, timeout=_READ_WITHIN, name=_EFFECTS) as context:
             for key in keys:
                 if not key.startswith(f"{beginning}::"):
                     continue
