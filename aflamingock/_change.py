@@ -87,7 +87,7 @@ class Change:
         Build the change of a decorated class.
 
         What is wrong in the declaration is replaced by what is harmless, so that the other rules
-        can be checked in the same go; :func:`aflamingock._fault.change_faults` names it.
+        can be checked in the same go; :mod:`aflamingock._discovery.fault` names it.
         """
         given = declaration
         return cls(
@@ -96,19 +96,13 @@ class Change:
             order=order,
             target_system=given.target_system if isinstance(given.target_system, str) else None,
             transactional=given.transactional is not False,
-            recovery=(
-                given.recovery
-                if isinstance(given.recovery, Recovery)
-                else Recovery.MANUAL_INTERVENTION
-            ),
+            recovery=_as_recovery(given.recovery),
             timeout=float(given.timeout) if is_duration(given.timeout) else None,
             tags=as_texts(given.tags),
             profiles=as_texts(given.profiles),
             depends_on=as_texts(given.depends_on),
             run_always=given.run_always is True,
-            metadata=MappingProxyType(
-                dict(given.metadata) if isinstance(given.metadata, Mapping) else {}
-            ),
+            metadata=_as_metadata(given.metadata),
             cls=declared,
             module=module or declared.__module__,
             file=file,
@@ -247,3 +241,11 @@ def as_texts(value: Any) -> tuple[str, ...]:
         return ()
 
     return tuple(sorted(value) if isinstance(value, Set) else value)
+
+
+def _as_recovery(value: Any) -> Recovery:
+    return value if isinstance(value, Recovery) else Recovery.MANUAL_INTERVENTION
+
+
+def _as_metadata(value: Any) -> Mapping[str, Any]:
+    return MappingProxyType(dict(value) if isinstance(value, Mapping) else {})

@@ -13,6 +13,7 @@ from ._events import Event, Listeners
 from ._injection.injection import Injector
 from ._operations import AuditOperations, LockOperations
 from ._options import AuditOptions, LockOptions, OnHistory
+from ._payload import error_line
 from ._pipeline import Location, Stage
 from ._plan.plan import Plan
 from ._plan.undo import check_selection
@@ -263,7 +264,7 @@ class Flamingock(Resource):
             return {
                 "status": "down",
                 "audit-store": "Unavailable",
-                "error": f"{type(exc).__name__}: {exc}",
+                "error": error_line(exc),
             }
 
         return {"status": "up", "audit-store": "Available", **self._settings.retries.told()}

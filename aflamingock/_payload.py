@@ -41,12 +41,19 @@ _VALUE = (
     r"|[brf]{0,2}'[^'\\\n]*(?:(?:\\.|'')[^'\\\n]*)*'?"
     r"|[^\s;&]+(?:\s=\s\S+)?"
 )
+_REFUSED_VALUE = r"invalid input (?:syntax for type [\w ]{1,40}|for query argument \$\d{1,6})"
+_REFUSED_BY_MYSQL = r"(?:Duplicate entry|[Ii]ncorrect \w{1,40} value:)"
 # Compiled at the first error: that takes long, and most processes never see one.
 # No pattern looks at a piece of text more than a fixed number of times, whatever is in it.
 _SECRETS = (
     (r"(\[parameters: )" + _TO_LAST_BRACKET, r"\1***"),
     (r"(\)=\(|Failing row contains \(|dup key: \{)" + _TO_LAST_BRACKET, r"\1***"),
+    (rf"({_REFUSED_VALUE}: )[^\n]{{0,400}}", r"\1***"),
+    (r"(syntax to use near )[^\n]{0,400}(?= at line \d)", r"\1***"),
+    (rf"({_REFUSED_BY_MYSQL} )[^\n]{{0,400}}(?= for (?:key|column))", r"\1***"),
     (r"(://[^\s/:@]*:)(?!\d+/)(?:(?!://)\S)*@", r"\1***@"),
+    # SQLAlchemy writes a password with its blanks.
+    (r"(://[^\s/:@\[]*:)(?!\d{1,5}(?![\w@])|\*\*\*@)(?:(?!://)[^\n]){0,100}@", r"\1***@"),
     (r"://[^\s/:@]+@", "://***@"),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "***"),
     (r"(?i)\b(bearer|basic)(\s{1,8})[\w.~+/=-]+", r"\1\2***"),
@@ -59,8 +66,8 @@ def redacted(text: str) -> str:
     Return *text* with ``***`` in the place of what looks like a secret or like stored data.
 
     These are passwords in URLs, values of ``password=`` and its like, keys of AWS, credentials of
-    HTTP, and the values that SQLAlchemy, PostgreSQL and MongoDB quote in their errors. In doubt
-    more is taken out than needed.
+    HTTP, and the values that SQLAlchemy, PostgreSQL, MySQL and MongoDB quote in their errors. In
+    doubt more is taken out than needed.
     """
     for pattern, replacement in _SECRETS:
         text = re.sub(pattern, replacement, text)

@@ -150,8 +150,11 @@ class RunReport:
         counts = {
             status: len(found) for status in ChangeStatus if (found := self.with_status(status))
         }
-        told = ", ".join(f"{n} {_words(status)}" for status, n in counts.items())
-        return f"{_words(self.status).capitalize()}: {told or 'no change'} in {self.duration:.2f} s"
+        told = ", ".join(f"{n} {_words(status)}" for status, n in counts.items()) or "no change"
+        if self.status is RunStatus.DRY_RUN:
+            return f"Dry run: {told}; nothing was done"
+
+        return f"{_words(self.status).capitalize()}: {told} in {self.duration:.2f} s"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -181,4 +184,7 @@ class RunReport:
 
 
 def _words(status: StrEnum) -> str:
+    if status is ChangeStatus.WOULD_ROLL_BACK:
+        return "would be rolled back"
+
     return status.value.replace("_", " ").lower()

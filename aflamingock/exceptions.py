@@ -11,6 +11,7 @@ The errors of aflamingock.
     │   ├── AuditStoreConnectionError
     │   ├── AuditStorePermissionError
     │   ├── AuditStoreIndexError
+    │   ├── AuditStoreSchemaError
     │   ├── UnknownOutcomeError
     │   └── SequenceConflictError
     ├── SystemBusyError
@@ -131,6 +132,10 @@ class AuditStorePermissionError(AuditStoreError):
 
 class AuditStoreIndexError(AuditStoreError):
     """The indexes of the audit store could not be created."""
+
+
+class AuditStoreSchemaError(AuditStoreError):
+    """A table of the audit store, or a collection, is not there yet; nothing was written."""
 
 
 class UnknownOutcomeError(AuditStoreError):

@@ -9,10 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiosqlite
 import anyio.lowlevel
 import pytest
 
 from aflamingock import AuditEntry, AuditState, ChangeFailedError, Lease, change, run_changes
+from aflamingock._lock.record import swapped
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 
@@ -28,7 +30,7 @@ def step(
     *,
     body: Body | None = None,
     rollback: Body | bool = True,
-    verify: Callable[[], Awaitable[Any]] | None = None,
+    verify: Body | None = None,
     **options: Any,
 ) -> type:
     """
@@ -38,22 +40,19 @@ def step(
     :param rollback: what its rollback does after it has said so; ``False`` for none
     """
 
-    async def execute(self: object) -> None:
+    async def say(line: str, then: Body | bool | None) -> Any:
         await anyio.lowlevel.checkpoint()
-        done.append(id)
-        if body is not None:
-            await body()
+        done.append(line)
+        return await then() if callable(then) else None
+
+    async def execute(self: object) -> None:
+        await say(id, body)
 
     async def roll_back(self: object) -> None:
-        await anyio.lowlevel.checkpoint()
-        done.append(f"not {id}")
-        if callable(rollback):
-            await rollback()
+        await say(f"not {id}", rollback)
 
     async def ask(self: object) -> Any:
-        assert verify is not None
-        done.append(f"{id}?")
-        return await verify()
+        return await say(f"{id}?", verify)
 
     members: dict[str, Any] = {"execute": execute}
     if rollback is not False:
@@ -69,6 +68,27 @@ def step(
 def steps(ids: str, done: list[str], **options: Any) -> list[type]:
     """Return a change for each letter."""
     return [step(id, done, **options) for id in ids]
+
+
+def row(id: str, *, fails: bool = False) -> type:
+    """
+    Return a change that inserts a row into the target system ``shop``, and takes it out again.
+
+    :param fails: whether its rollback does
+    """
+
+    @change(id=id, author="tests", order=id, target_system="shop")
+    class Row:
+        async def execute(self, db: aiosqlite.Connection) -> None:
+            await db.execute("CREATE TABLE IF NOT EXISTS effect (id)")
+            await db.execute("INSERT INTO effect VALUES (?)", (id,))
+
+        async def rollback(self, db: aiosqlite.Connection) -> None:
+            await db.execute("DELETE FROM effect WHERE id = ?", (id,))
+            if fails:
+                raise OSError("stuck")
+
+    return Row
 
 
 def raising(error: BaseException) -> Body:
@@ -137,7 +157,8 @@ async def take_lease(store: AuditStore[Any], **values: Any) -> Lease:
     }
     lease = Lease(**(given | values))
     async with store:
-        assert await store.swap_record(current.to_record() if current else None, lease.to_record())
+        await store.create()
+        assert await swapped(store, current, lease)
 
     return lease
 

@@ -35,16 +35,6 @@ from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.kit import calls_of, entries, step, steps
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -48,11 +48,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> AuditStore[Any]:
     return MemoryAuditStore() if request.param == "memory" else SQLiteAuditStore(tmp_path / "a.db")
 
 
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
 def flamingock(store: AuditStore[Any], *changes: type, **options: Any) -> Flamingock:
     return Flamingock(changes=list(changes) or None, audit_store=store, **options)
 

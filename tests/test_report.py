@@ -81,6 +81,15 @@ class TestSummary:
 
         assert report.summary == "Nothing to do: no change in 1.24 s"
 
+    def test_what_was_not_done_is_told_as_such(self):
+        planned = ChangeReport(
+            change_id="add", stage="main", status=ChangeStatus.WOULD_ROLL_BACK, author="ann"
+        )
+        report = _report(planned, planned, status=RunStatus.DRY_RUN)
+
+        assert report.summary == "Dry run: 2 would be rolled back; nothing was done"
+        assert str(report).splitlines()[1] == "  main/add: would be rolled back"
+
     def test_a_lost_lock_reads_as_words(self):
         assert _report(status=RunStatus.LOCK_LOST).summary.startswith("Lock lost: ")
 

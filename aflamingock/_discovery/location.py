@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 
+from .._payload import error_line
 from ..exceptions import ConfigurationError
 
 _PACKAGE_FILE = "__init__.py"
@@ -83,8 +84,8 @@ def _find_spec(location: str) -> ModuleSpec | None:
             return None
 
         raise ConfigurationError(
-            f"Location {location!r} cannot be looked for: {type(exc).__name__}: {exc}. Correct the "
-            "name, or the package above it."
+            f"Location {location!r} cannot be looked for: {error_line(exc).removesuffix('.')}. "
+            "Correct the name, or the package above it."
         ) from exc
 
 

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from .._payload import redacted
 from ..exceptions import ChangeLoadError
 from .location import SourceFile, shown_path
 
@@ -51,7 +52,7 @@ def import_fault(exc: BaseException, file: SourceFile) -> ChangeLoadError:
             for frame, line in traceback.walk_tb(exc.__traceback__)
             if frame.f_code.co_filename == file.path
         ]
-        said = traceback.format_exception_only(exc)[-1].strip()
+        said = redacted(traceback.format_exception_only(exc)[-1].strip()).removesuffix(".")
         fault = ChangeLoadError(
             f"Importing the file raised {said}. {_next_step(exc)}",
             file=shown,

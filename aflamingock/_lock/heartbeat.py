@@ -18,6 +18,7 @@ from .._lease import HeldLease
 from .._payload import error_line, error_trace
 from .._records import Lease, new_id
 from ..abc import AuditStore
+from .record import swapped
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Heartbeat:
         held, sent_at = self._held, self._clock()
         new = replace(held.lease, token=new_id(), change_id=held.change_id)
         self._tried[new.token] = new, sent_at
-        if not await store.swap_record(held.lease.to_record(), new.to_record()):
+        if not await swapped(store, held.lease, new):
             found = await store.read_record(Lease.key(held.lease.service))
             if found is None or found.token not in self._tried:
                 held.lose(_taken_by(Lease.from_record(found) if found else None, held.lease))

@@ -8,7 +8,23 @@ from typing import Any
 from .._records import Lease, new_id
 from .._retry import Patience, answered
 from ..abc import AuditStore
-from ..exceptions import UnknownOutcomeError
+from ..exceptions import AuditStoreSchemaError, UnknownOutcomeError
+
+
+async def swapped(store: AuditStore[Any], current: Lease | None, new: Lease) -> bool:
+    """
+    Write the lease *new* if *current* still stands: not in a table that has disappeared.
+
+    :raises AuditStoreSchemaError: if there is no table for a first lease
+    """
+    replaced = current.to_record() if current else None
+    try:
+        return await store.swap_record(replaced, new.to_record())
+    except AuditStoreSchemaError:
+        if current is None:
+            raise
+
+        return False
 
 
 class LeaseRecord:
@@ -39,16 +55,21 @@ class LeaseRecord:
 
     async def swap(self, current: Lease | None, new: Lease) -> bool:
         """
-        Write the lease *new* if *current* still stands.
+        Write the lease *new* if *current* still stands; creates what a first one needs.
 
         :raises UnknownOutcomeError: if it is not known whether it was written
         """
-        replaced = current.to_record() if current else None
+        try:
+            return await self._swap(current, new)
+        except AuditStoreSchemaError:
+            await self._patience(lambda: answered(self._store.create, by=self._store))
+
+        return await self._swap(current, new)
+
+    async def _swap(self, current: Lease | None, new: Lease) -> bool:
         return await self._patience(
             lambda: answered(
-                lambda: self._store.swap_record(replaced, new.to_record()),
-                by=self._store,
-                writes=True,
+                lambda: swapped(self._store, current, new), by=self._store, writes=True
             )
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from .._change import is_texts
 from .._injection.injection import Injector
 from .._options import AuditOptions, LockOptions, OnHistory
+from .._payload import redacted
 from .._pipeline import Location, Stage
 from .._retry import Retries
 from ..abc import AuditStore, TargetSystem
@@ -74,10 +75,10 @@ def check_stages(
     if changes is not None:
         return (Stage("default", location=changes),)
 
-    given = tuple(stages or ())
+    given = tuple(check_type("stages", stages or (), Iterable, "a list of stages"))
     for stage in given:
         if not isinstance(stage, Stage):
-            raise ConfigurationError(f"stages=: {stage!r} is no Stage.")
+            raise ConfigurationError(f"stages=: {_shown(stage)} is no Stage.")
 
     return given
 
@@ -91,7 +92,7 @@ def check_store(store: object) -> AuditStore[Any]:
     if isinstance(store, AuditStore):
         return store
 
-    given = "none was given" if store is None else f"{store!r} is none"
+    given = "none was given" if store is None else f"{_shown(store)} is none"
     raise ConfigurationError(
         f"An audit store is needed, and {given}. Pass audit_store=, for example "
         "SQLiteAuditStore('audit.db')."
@@ -107,7 +108,9 @@ def check_targets(targets: Iterable[object]) -> dict[str | None, TargetSystem]:
     by_id: dict[str | None, TargetSystem] = {}
     for target in check_type("target_systems", targets, Iterable, "a list of target systems"):
         if not isinstance(target, TargetSystem):
-            raise ConfigurationError(f"target_systems=: {target!r} is no TargetSystem.")
+            raise ConfigurationError(f"target_systems=: {_shown(target)} is no TargetSystem.")
+
+        check_type("the id of a target system, id", target.id, str, "a text")
 
         if target.id in by_id:
             raise ConfigurationError(f"target_systems=: two of them have the id {target.id!r}.")
@@ -137,9 +140,14 @@ def check_type(name: str, value: Any, kind: type | UnionType, wanted: str) -> An
     :raises ConfigurationError: if it is not of that kind
     """
     if not isinstance(value, kind):
-        raise ConfigurationError(f"{name}={value!r}: give {wanted}.")
+        raise ConfigurationError(f"{name}={_shown(value)}: give {wanted}.")
 
     return value
+
+
+def _shown(value: object) -> str:
+    # A URL at the wrong place may hold a password.
+    return redacted(repr(value))
 
 
 def check_options(name: str, value: Any, kind: type[T]) -> T:

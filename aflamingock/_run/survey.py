@@ -119,10 +119,11 @@ def check_nothing_pending(plan: Plan) -> None:
     if not pending:
         return
 
+    counted = "1 change is" if len(pending) == 1 else f"{len(pending)} changes are"
     listed = ", ".join(repr(planned.change.id) for planned in pending[:_LISTED])
     left = len(pending) - _LISTED
     raise PendingChangesError(
-        f"{len(pending)} changes are pending: {listed}{f' and {left} more' * (left > 0)}. "
+        f"{counted} pending: {listed}{f' and {left} more' * (left > 0)}. "
         "Apply them with 'aflamingock apply' or Flamingock.run().",
         plan=plan,
     )

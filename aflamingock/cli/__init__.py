@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
-__all__ = ["main"]
+__all__ = ["main", "run_process"]
 
 _EXTRA = {"click", "rich", "typer"}
+_INTERRUPTED = 130
+_STDERR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,3 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
     return run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def run_process() -> int:
+    """
+    Run the command of this process, of which nothing is left to do afterwards.
+
+    :return: the exit code
+    """
+    # Before a command is begun, and after it is done, there is nothing to end in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+
+    return main()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    try:
+        os.write(_STDERR, b"\nInterrupted.\n")
+    finally:  # also if nobody reads any more
+        os._exit(_INTERRUPTED)

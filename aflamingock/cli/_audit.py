@@ -18,7 +18,7 @@ from ._command import Session, command
 from ._errors import PENDING
 from ._moment import moment
 from ._output import Answer, cell
-from ._report import entry_table, issue_table
+from ._report import AT_WORK, entry_table, issue_table
 
 store = typer.Typer()
 audit = typer.Typer(help="Read the audit log, and answer what is in doubt.", no_args_is_help=True)
@@ -78,7 +78,8 @@ async def fix(
     session: Session,
     change: Change,
     resolution: Annotated[
-        Resolution, typer.Option("-r", "--resolution", help="What really became of it.")
+        Resolution,
+        typer.Option("-r", "--resolution", case_sensitive=False, help="What really became of it."),
     ],
     reason: Reason = None,
     by: By = None,
@@ -121,9 +122,10 @@ async def list_issues(session: Session) -> Answer:
     """Show the changes that need a person."""
     async with session.open() as flamingock:
         issues = await flamingock.audit.issues()
+        warnings = [AT_WORK] if issues and (await flamingock.lock.status()).held else []
 
     documents = [found.to_document() for found in issues]
-    return Answer(document={"issues": documents}, parts=[issue_table(issues)])
+    return Answer(document={"issues": documents}, parts=[issue_table(issues)], warnings=warnings)
 
 
 @command(issue, "get", needs="store")
@@ -138,6 +140,7 @@ async def get_issue(
     """Show an issue with its whole error."""
     async with session.open() as flamingock:
         issues = await flamingock.audit.issues()
+        warnings = [AT_WORK] if issues and (await flamingock.lock.status()).held else []
 
     found = next((one for one in issues if change in (None, one.change_id)), None)
     if found is None and change is not None:
@@ -151,6 +154,7 @@ async def get_issue(
     return Answer(
         document=document | ({"guidance": advice} if guidance else {}),
         parts=[*_issue_lines(found), *([advice] if guidance else [])],
+        warnings=warnings,
     )
 
 
@@ -225,6 +229,9 @@ async def _emptiness(flamingock: Flamingock) -> str:
 
 
 def _counted(missing: Sequence[str]) -> str:
+    if len(missing) == 1:
+        return "1 table, collection or index is missing"
+
     return f"{len(missing)} tables, collections or indexes are missing"
 
 

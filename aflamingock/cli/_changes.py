@@ -16,7 +16,7 @@ from ._command import Session, command
 from ._interruption import ending_at_once
 from ._moment import moment
 from ._output import Answer, show
-from ._report import issue_table, plan_table, report_parts
+from ._report import AT_WORK, issue_table, plan_table, report_parts
 from ._scaffold import new_change
 
 changes = typer.Typer()
@@ -66,6 +66,7 @@ async def status(session: Session) -> Answer:
         "unknown": len(found.unknown),
     }
     held = f"{lease.state}, by {lease.lease}" if lease.held else lease.state
+    at_work = [AT_WORK] if lease.held and issues else []
     table = [issue_table(issues)] if issues else []
     lines = [f"{name}: {value}" for name, value in counts.items() if value is not None]
     return Answer(
@@ -76,7 +77,7 @@ async def status(session: Session) -> Answer:
             "issues": [issue.to_document() for issue in issues],
         },
         parts=[*lines, f"lock: {held}", f"issues: {len(issues)}", *table],
-        warnings=(*found.warnings, *found.drifted, *found.out_of_order),
+        warnings=(*found.warnings, *found.drifted, *found.out_of_order, *at_work),
     )
 
 
@@ -141,4 +142,5 @@ def _agreed(planned: RunReport) -> bool:
 
 
 def _report_answer(report: RunReport) -> Answer:
-    return Answer(document=report.to_dict(), parts=report_parts(report), warnings=report.warnings)
+    # Its warnings have been logged, and so shown, as the run found them.
+    return Answer(document=report.to_dict(), parts=report_parts(report))

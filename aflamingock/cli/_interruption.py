@@ -58,7 +58,9 @@ def ending_at_once() -> Iterator[None]:
 
 @contextmanager
 def _receiving(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    # An ignored signal stays ignored: who runs this in the background has asked for it.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

@@ -10,10 +10,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .._flamingock import Flamingock
-from .._payload import redacted
+from .._payload import error_line
 from ..exceptions import ConfigurationError
 from ._settings import STORE_VARIABLE, Settings
 from ._store import store_at
@@ -97,7 +98,7 @@ def _find_app(settings: Settings) -> Source:
         )
 
     module_name, colon, name = app.partition(":")
-    if not (colon and module_name and name):
+    if not (colon and module_name and name) or "/" in module_name:
         raise ConfigurationError(f"--app {app!r}: give MODULE:NAME, as in shop.main:flamingock.")
 
     _make_importable(settings)
@@ -105,12 +106,19 @@ def _find_app(settings: Settings) -> Source:
     try:
         found: Any = reduce(getattr, name.split("."), module)
     except AttributeError as exc:
-        raise ConfigurationError(f"--app: module {module_name!r} has no {name!r}.") from exc
+        raise ConfigurationError(
+            f"--app: module {module_name!r} has no {name!r}.{_those_of(module)}"
+        ) from exc
 
     if not isinstance(found, Flamingock) and not _can_be_called(found):
         raise ConfigurationError(f"--app {app!r}: {_no_flamingock(found)}")
 
     return lambda: found() if callable(found) else found
+
+
+def _those_of(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, Flamingock)]
+    return f" It has {', '.join(map(repr, names))}." if names else ""
 
 
 def _can_be_called(found: object) -> bool:
@@ -129,21 +137,23 @@ def _no_flamingock(found: object) -> str:
     )
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
-            raise ConfigurationError(f"--app: module {name!r} cannot be imported: {exc}.") from exc
+            raise _not_imported(name, exc) from exc
 
         raise ConfigurationError(
             f"--app: there is no module {exc.name!r} (looked for from {Path.cwd()})."
         ) from exc
     except Exception as exc:  # whatever the app does while it is imported
-        raise ConfigurationError(
-            f"--app: module {name!r} cannot be imported: {type(exc).__name__}: "
-            f"{redacted(str(exc))}."
-        ) from exc
+        raise _not_imported(name, exc) from exc
+
+
+def _not_imported(name: str, exc: Exception) -> ConfigurationError:
+    said = error_line(exc).removesuffix(".")
+    return ConfigurationError(f"--app: module {name!r} cannot be imported: {said}.")
 
 
 def _make_importable(settings: Settings) -> None:

@@ -77,7 +77,8 @@ def _print_line(event: Event, *, quiet: bool) -> None:
 
 def _said(event: Event) -> str | None:
     if isinstance(event, WaitingForLease):
-        return f"waiting for {event.waited:.0f} s: the lease is held by {cell(event.holder)}"
+        long = f" for {event.waited:.0f} s" if event.waited >= 1 else ""
+        return f"waiting{long}: the lease is held by {cell(event.holder)}"
 
     if not isinstance(event, ChangeEvent):
         return None

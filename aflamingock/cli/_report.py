@@ -10,6 +10,11 @@ from .._report import ChangeStatus, RunReport
 from ..exceptions import FlamingockError, ManualInterventionError, PendingChangesError
 from ._output import Table
 
+AT_WORK = (
+    "Somebody holds the lease and is at work: what is unfinished may be just what is being done. "
+    "See 'aflamingock lock status'."
+)
+
 
 def report_parts(report: RunReport) -> Sequence[Table | str]:
     """Return what a run did: its changes but those long applied, and the summary."""

@@ -12,6 +12,8 @@ from ..exceptions import ConfigurationError
 
 SQLITE = re.compile(r"(?P<head>sqlite(?:\+aiosqlite)?:///)(?P<path>.+)", re.DOTALL)
 
+_PACKAGES = {"bson": "pymongo"}  # the package that is called bson is another one
+
 Make = Callable[[str], AuditStore[Any]]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://")
@@ -122,7 +124,9 @@ def store_at(url: str) -> AuditStore[Any]:
 
 def _missing_driver(scheme: str, packages: str, exc: ImportError) -> ConfigurationError:
     if isinstance(exc, ModuleNotFoundError):
-        why = f"needs {exc.name}, which is not installed"
+        name = (exc.name or "").partition(".")[0]
+        name = _PACKAGES.get(name, name)
+        why = f"needs {name}, which is not installed"
     else:
         why = f"needs a driver that cannot be imported ({exc})"
 

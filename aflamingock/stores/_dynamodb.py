@@ -9,6 +9,7 @@ from ..exceptions import (
     AuditStoreConnectionError,
     AuditStoreError,
     AuditStorePermissionError,
+    AuditStoreSchemaError,
     FlamingockError,
     SystemBusyError,
     UnknownOutcomeError,
@@ -138,7 +139,7 @@ class DynamoDBDatabase:
                     f"{policy(self._place, self._tables)}"
                 )
             case Trouble.MISSING:
-                return AuditStoreError(
+                return AuditStoreSchemaError(
                     f"{self._place} has no such table, one of {self._names()}. Call create()."
                 )
             case Trouble.IN_DOUBT if writes:

@@ -5,11 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
-    BotoCoreError,
-)
 
 from ..exceptions import AuditStoreError, ConfigurationError
 from ..targets._dynamodb_place import Place, check_names
@@ -17,7 +12,6 @@ from ..targets._dynamodb_table import Table
 from ._refusal import misfit
 
 _CAPACITY = 5
-_SETTINGS = {"endpoint_url", "profile_name"}
 
 
 def tables_of(
@@ -96,33 +90,3 @@ def policy(place: Place, tables: Sequence[Table]) -> str:
         for name, (actions, resources) in rights.items()
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
-
-
-def session_at(url: str) -> tuple[Any, str | None, str | None]:
-    """
-    Return the session, the region and the endpoint that a URL names.
-
-    :raises ConfigurationError: if it is no URL of DynamoDB
-    """
-    parts = urlsplit(url)
-    settings = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if (
-        parts.scheme != "dynamodb"
-        or parts.netloc != (parts.hostname or "")
-        or parts.path.strip("/")
-        or settings.keys() - _SETTINGS
-    ):  # the URL is not repeated: it may hold a password
-        raise ConfigurationError(
-            "This is no URL of DynamoDB. Give dynamodb://REGION, or dynamodb:// for the region of "
-            f"the environment, and after a ? any of {', '.join(sorted(_SETTINGS))}. Credentials "
-            "come from the environment or the profile."
-        )
-
-    import aioboto3  # type: ignore[import-untyped]  # takes 0.5 s; it has no types
-
-    try:
-        session = aioboto3.Session(profile_name=settings.get("profile_name"))
-    except BotoCoreError as exc:
-        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {exc}.") from exc
-
-    return session, parts.hostname, settings.get("endpoint_url")

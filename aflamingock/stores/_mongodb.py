@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-import anyio
 import pymongo
-from anyio.to_thread import run_sync
 from bson.errors import BSONError
-from pymongo import AsyncMongoClient
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -44,9 +40,6 @@ _NOT_COPIED = {
     *("driver", "connect", "io_loop", "event_listeners", "auto_encryption_opts"),
     *("document_class", "type_registry", "tz_aware", "maxpoolsize", "minpoolsize"),
 }
-
-
-_FAREWELL = 1.0
 
 
 class RefusalError(AuditStoreError):
@@ -172,25 +165,6 @@ def refused_index(exc: Exception) -> int | None:
 
     errors = exc.details.get("writeErrors") or [{}]
     return errors[0]["index"] if errors[0].get("code") == _DUPLICATE_KEY else None
-
-
-@asynccontextmanager
-async def own_client(settings: Mapping[str, Any]) -> AsyncIterator[AsyncMongoClient[Any]]:
-    """
-    Lend a client, and close it, also when the servers are gone or the work is cut off.
-
-    :param settings: the arguments for ``AsyncMongoClient``
-    """
-    # it reads certificates
-    client: AsyncMongoClient[Any] = await run_sync(partial(AsyncMongoClient, **settings))
-    try:
-        yield client
-    finally:
-        # It tells a server first, which may be gone; who closes it again leaves that out.
-        for _ in range(2):
-            with anyio.move_on_after(_FAREWELL, shield=True):
-                await client.close()
-                break
 
 
 def client_settings(client: Any) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..exceptions import AuditStoreError, AuditStoreIndexError
+from ..exceptions import AuditStoreError, AuditStoreIndexError, AuditStoreSchemaError
 from ..targets._sqlite_place import network_file_system
 
 
@@ -17,6 +17,14 @@ def misfit(what: str, place: str, command: str) -> AuditStoreIndexError:
         f"Failed to create audit store indexes: the {what} in {place} is there already, and is "
         "another one: its kind, columns or keys differ. Give the repository another name, or move "
         f"what is there out of the way. The right one is created by:\n{command}"
+    )
+
+
+def missing_table(place: str) -> AuditStoreSchemaError:
+    """Return the error for a write before the creation."""
+    return AuditStoreSchemaError(
+        f"The audit store {place} has no such table, and nothing was written. Call create() before "
+        "the first write."
     )
 
 

@@ -35,6 +35,7 @@ from ..targets._sql_dialect import (
     is_missing_table,
     reason_of,
 )
+from ._refusal import missing_table
 from ._sql_schema import Part, command, find_missing, stranger
 
 _CONNECTING_TIME = 10.0
@@ -45,10 +46,6 @@ _CLOSING_TIME = 5.0
 T = TypeVar("T")
 
 Rows = Sequence[Mapping[str, object]]
-
-
-class MissingTableError(AuditStoreError):
-    """The table to be written is not there; nothing was written."""
 
 
 class SQLDatabase:
@@ -113,7 +110,7 @@ class SQLDatabase:
         Run one statement that writes, and return how many rows it wrote.
 
         :param session: write within this transaction instead
-        :raises MissingTableError: if the table is missing
+        :raises AuditStoreSchemaError: if the table is missing
         :raises DBAPIError: if a key is taken already
         """
         with self._explained(writes=session is None):
@@ -234,10 +231,7 @@ class SQLDatabase:
             )
 
         if is_missing_table(exc):
-            return MissingTableError(
-                f"The audit store {self.place} has no such table, and nothing was written. Call "
-                "create() before the first write."
-            )
+            return missing_table(self.place)
 
         if code_of(exc) in DENIED:
             return self._denied(exc)

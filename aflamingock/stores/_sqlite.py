@@ -30,6 +30,7 @@ from ..targets._sqlite import (
     is_missing_table,
     is_taken_key,
 )
+from ._refusal import missing_table
 
 _CREATION_TIME = 10.0
 
@@ -53,10 +54,6 @@ _MEANINGS: dict[int, tuple[type[AuditStoreError], str]] = {
         "The audit store {path} is damaged. Restore it from a backup.",
     ),
 }
-
-
-class MissingTableError(AuditStoreError):
-    """The file or the table to be written is not there; nothing was written."""
 
 
 class SQLiteDatabase:
@@ -126,13 +123,13 @@ class SQLiteDatabase:
         Run one statement that writes, and return how many rows it wrote.
 
         :param session: write within this transaction instead
-        :raises MissingTableError: if the file or the table is missing
+        :raises AuditStoreSchemaError: if the file or the table is missing
         :raises sqlite3.IntegrityError: if a key is taken already
         """
         try:
             connection = session or await self._connected()
             if connection is None:
-                raise self._missing()
+                raise missing_table(self.path)
 
             cursor = await connection.execute(statement, parameters)
         except sqlite3.Error as exc:
@@ -140,7 +137,7 @@ class SQLiteDatabase:
                 raise
 
             if is_missing_table(exc):
-                raise self._missing() from exc
+                raise missing_table(self.path) from exc
 
             if error_code(exc) == sqlite3.SQLITE_IOERR and session is None:
                 raise UnknownOutcomeError(
@@ -214,12 +211,6 @@ class SQLiteDatabase:
             return kind(sentence.format(path=self.path))
 
         return AuditStoreError(f"The audit store {self.path} refused: {exc}.")
-
-    def _missing(self) -> MissingTableError:
-        return MissingTableError(
-            f"The audit store {self.path} has no such table, and nothing was written. Call "
-            "create() before the first write."
-        )
 
 
 def _is_merely_missing(path: str) -> bool:

@@ -12,7 +12,7 @@ from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError
 from ..targets._dynamodb import watch
-from ..targets._dynamodb_place import Place, check_names
+from ..targets._dynamodb_place import Place, check_names, session_at
 from ..targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from ._dynamodb import DynamoDBDatabase, RefusedError
 from ._dynamodb_item import (
@@ -26,7 +26,7 @@ from ._dynamodb_item import (
     query,
     to_item,
 )
-from ._dynamodb_schema import capacity_of, policy, session_at, tables_of
+from ._dynamodb_schema import capacity_of, policy, tables_of
 
 if TYPE_CHECKING:
     import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types

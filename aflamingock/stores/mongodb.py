@@ -8,19 +8,26 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, Self
 
 from bson.max_key import MaxKey
-from pymongo import AsyncMongoClient
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError, SequenceConflictError, SystemBusyError
-from ..targets._mongodb import check_names, insert_new, require_transaction, stamped
+from ..targets._mongodb import (
+    OwnClient,
+    check_names,
+    insert_new,
+    own_client,
+    require_transaction,
+    stamped,
+)
 from ..targets.mongodb import MongoDBTargetSystem
-from ._mongodb import AuditDatabase, client_settings, own_client, refused_index
+from ._mongodb import AuditDatabase, client_settings, refused_index
 from ._mongodb_schema import Schema
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
+    from pymongo import AsyncMongoClient
 
 _READ_BATCH = 200
 _WITHOUT_TRACE = {"errorTrace": False}
@@ -58,7 +65,7 @@ class MongoDBAuditStore(AuditStore[Any]):
         self._names = (audit_repository_name, lock_repository_name, issue_repository_name)
         check_names(*self._names)
         self.auto_create = auto_create
-        self._url: str | None = None
+        self._own: OwnClient | None = None
         self._is_open = False
         self._use(client, database)
 
@@ -79,17 +86,9 @@ class MongoDBAuditStore(AuditStore[Any]):
         :param options: keyword arguments, as for the class
         :raises ConfigurationError: if an argument is wrong
         """
-        try:
-            client: AsyncMongoClient[Any] = AsyncMongoClient(url)
-        except (PyMongoError, ValueError, TypeError, OSError) as exc:
-            # What it says may hold a part of the password.
-            raise ConfigurationError(
-                f"The URL of the audit store is no URL of MongoDB ({type(exc).__name__}). Verify "
-                "it; a user or a password with special characters has to be percent-encoded."
-            ) from None
-
-        store = cls(client, database, **options)
-        store._url = url
+        own = OwnClient(url)
+        store = cls(own.client, database, **options)
+        store._own = own
         return store
 
     @classmethod
@@ -101,14 +100,13 @@ class MongoDBAuditStore(AuditStore[Any]):
         :raises ConfigurationError: if an argument is wrong
         """
         store = cls(target.client, target.database_name, **options)
+        store._own = target.own_client
         check_names(*store._names, target.marker_repository_name)
         return store
 
     async def _connect(self, stack: AsyncExitStack) -> None:
-        if self._url is not None:
-            # It belongs to one event loop; once closed it stays so.
-            client = await stack.enter_async_context(own_client({"host": self._url}))
-            self._use(client, self._database.name)
+        if self._own is not None:
+            self._use((await stack.enter_async_context(self._own)).client, self._database.name)
 
         self._is_open = True
         stack.callback(self._disconnect)
@@ -266,7 +264,7 @@ class MongoDBAuditStore(AuditStore[Any]):
 
         :return: ``None`` if it cannot be found out how the client was made
         """
-        settings = {"host": self._url} if self._url else client_settings(self._client)
+        settings = self._own.settings if self._own else client_settings(self._client)
         return self._side_channel(settings) if settings else None
 
     @asynccontextmanager
@@ -286,7 +284,11 @@ class MongoDBAuditStore(AuditStore[Any]):
 
     def shares(self, target: TargetSystem) -> bool:
         """Say whether *target* has the same client, so that a transaction can hold entries."""
-        return isinstance(target, MongoDBTargetSystem) and target.client is self._client
+        if not isinstance(target, MongoDBTargetSystem) or target.own_client is not self._own:
+            return False
+
+        # A client of our own is another one after each closing.
+        return self._own is not None or target.client is self._client
 
     def __repr__(self) -> str:
         """Return the class and the name of the database."""

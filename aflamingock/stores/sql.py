@@ -28,7 +28,7 @@ from ..targets._sql_dialect import ServerMilliseconds
 from ..targets._sql_transaction import ended_error, has_transaction
 from ..targets.sql import SQLTargetSystem
 from ._refusal import refuse_network_file_system
-from ._sql import MissingTableError, SQLDatabase
+from ._sql import SQLDatabase
 from ._sql_schema import Part
 from ._sql_table import entry_table, grants, issue_table, record_table
 
@@ -223,22 +223,7 @@ class SQLAuditStore(AuditStore[AsyncConnection]):
         return None
 
     async def swap_record(self, current: Record | None, new: Record) -> bool:
-        """Write the record *new* if *current* still stands; creates the table for it."""
-        try:
-            return await self._swap(current, new)
-        except MissingTableError:
-            if current is not None:
-                return False
-
-        if not self.auto_create:
-            await self.require_schema()
-
-        for part in await self._lease.missing(self._records.metadata):
-            await self._lease.create(part)
-
-        return await self._swap(current, new)
-
-    async def _swap(self, current: Record | None, new: Record) -> bool:
+        """Write the record *new* if *current* still stands, stamped by the server's clock."""
         column = self._records.c
         values = {
             "token": new.token,

@@ -19,7 +19,7 @@ from ..targets._sqlite import SQLiteFile, check_names, require_transaction
 from ..targets._sqlite_place import PERMISSIONS
 from ..targets.sqlite import SQLiteTargetSystem
 from ._refusal import refuse_network_file_system
-from ._sqlite import MissingTableError, SQLiteDatabase
+from ._sqlite import SQLiteDatabase
 from ._sqlite_schema import Schema, issue_table, log_table, record_table
 
 _READ_BATCH = 200
@@ -175,20 +175,7 @@ class SQLiteAuditStore(AuditStore[aiosqlite.Connection]):
         return None
 
     async def swap_record(self, current: Record | None, new: Record) -> bool:
-        """Write the record *new* if *current* still stands; creates what is missing for it."""
-        try:
-            return await self._swap(current, new)
-        except MissingTableError:
-            if current is not None:
-                return False
-
-        if not self.auto_create:
-            await self.require_schema()
-
-        await self._lease_schema.create()
-        return await self._swap(current, new)
-
-    async def _swap(self, current: Record | None, new: Record) -> bool:
+        """Write the record *new* if *current* still stands, stamped by the database's clock."""
         value = json.dumps(dict(new.value))
         if current is None:
             written = await self._lease.write(

@@ -12,6 +12,7 @@ from ..exceptions import LockLostError
 from ._dynamodb import CallError, Trouble, answer
 from ._dynamodb_items import TransactWriteItems
 from ._dynamodb_table import Table, create
+from ._refusal import claimed_error
 
 
 class Markers:
@@ -40,10 +41,7 @@ class Markers:
             if item and item["token"] == put["Item"]["token"]:
                 return None
 
-            return LockLostError(
-                f"Another runner has claimed this attempt of change {change_id!r}: its "
-                "transaction is rolled back."
-            )
+            return claimed_error(change_id)
 
         items.add_last(put, guard)
 

@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from anyio.to_thread import run_sync
-from botocore.exceptions import (  # type: ignore[import-untyped]  # botocore has no types
-    BotoCoreError,
-)
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # botocore has no types
 
 from ..exceptions import ConfigurationError
+from ._refusal import Naming
 
 if TYPE_CHECKING:
     import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
@@ -21,7 +20,13 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _CONNECT_WITHIN = 2.0
 _READ_WITHIN = 5.0
-_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
+_SETTINGS = {"endpoint_url", "profile_name"}
+
+check_names = Naming(
+    form=re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII),
+    told="a table of DynamoDB, which is the prefix and the name of a repository. Give 3 to 255 "
+    "letters, digits, underscores, hyphens and dots.",
+)
 
 
 class Place:
@@ -95,6 +100,41 @@ class Place:
         return f"DynamoDB in {self.region_name}{at}"
 
 
+def session_at(url: str) -> tuple[Any, str | None, str | None]:
+    """
+    Return the session, the region and the endpoint that a URL names.
+
+    :raises ConfigurationError: if it is no URL of DynamoDB
+    """
+    try:
+        parts = urlsplit(url)
+        settings = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    except ValueError:
+        parts, settings = urlsplit(""), {}
+
+    if (
+        parts.scheme != "dynamodb"
+        or parts.netloc != (parts.hostname or "")
+        or parts.path.strip("/")
+        or settings.keys() - _SETTINGS
+    ):  # the URL is not repeated: it may hold a password
+        raise ConfigurationError(
+            "This is no URL of DynamoDB. Give dynamodb://REGION, or dynamodb:// for the region of "
+            f"the environment, and after a ? any of {', '.join(sorted(_SETTINGS))}. Credentials "
+            "come from the environment or the profile."
+        )
+
+    import aioboto3  # takes 0.5 s
+
+    try:
+        session = aioboto3.Session(profile_name=settings.get("profile_name"))
+    except BotoCoreError as exc:
+        said = str(exc).removesuffix(".")
+        raise ConfigurationError(f"The URL of DynamoDB cannot be used: {said}.") from exc
+
+    return session, parts.hostname, settings.get("endpoint_url")
+
+
 def _check_endpoint(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -127,22 +167,3 @@ def _preload(loader: Any, region_name: str) -> None:
                 aws_access_key_id="none",
                 aws_secret_access_key="none",
             )
-
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of tables.
-
-    :raises ConfigurationError: if one is no name, or two are the same
-    """
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} cannot name a table of DynamoDB, which is the prefix and the name of a "
-                "repository. Give 3 to 255 letters, digits, underscores, hyphens and dots."
-            )
-
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names."
-        )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
+import anyio
 import pymongo
+from anyio.to_thread import run_sync
 from bson.codec_options import CodecOptions
-from pymongo import ReadPreference, WriteConcern
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from .._resource import Resource
 from ..exceptions import ConfigurationError, FlamingockError
+from ._refusal import Naming
 
 Driver = Literal["pymongo", "motor"]
 
 PATIENCE = 10.0
 """How long an operation of aflamingock's own may take, in seconds."""
+
+_FAREWELL = 1.0
+"""How long a server is waited for that is told of the end, in seconds."""
 
 DURABLE = WriteConcern("majority", j=True)
 
@@ -26,8 +34,13 @@ _DRIVERS: dict[str, Driver] = {
     "pymongo.asynchronous.mongo_client": "pymongo",
     "motor.motor_asyncio": "motor",
 }
-_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}")
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
+
+check_names = Naming(
+    form=re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}"),
+    told="a repository. Give a letter or underscore, then up to 54 letters, digits and "
+    "underscores.",
+)
 
 
 class MongoDBDatabase:
@@ -94,6 +107,56 @@ class MongoDBDatabase:
             )
 
 
+class OwnClient(Resource):
+    """
+    A client of PyMongo that we make: one for all who use it at once, closed with the last.
+
+    It belongs to one event loop, and stays closed once it is: the next user gets a new one.
+
+    :param url: begins with ``mongodb://`` or ``mongodb+srv://``
+    :ivar client: the one that is in use; before the first use one that was never connected
+    :raises ConfigurationError: if it is no such URL
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.settings: Mapping[str, Any] = {"host": url}
+        try:
+            self.client: AsyncMongoClient[Any] = AsyncMongoClient(url)
+        except (PyMongoError, ValueError, TypeError, OSError) as exc:
+            # What it says may hold a part of the password.
+            raise ConfigurationError(
+                f"This is no URL of MongoDB ({type(exc).__name__}). Verify it; a user or a "
+                "password with special characters has to be percent-encoded."
+            ) from None
+
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        self.client = await stack.enter_async_context(own_client(self.settings))
+
+    def __repr__(self) -> str:
+        """Return the class, and nothing of the URL."""
+        return f"{type(self).__name__}()"
+
+
+@asynccontextmanager
+async def own_client(settings: Mapping[str, Any]) -> AsyncIterator[AsyncMongoClient[Any]]:
+    """
+    Lend a client, and close it, also when the servers are gone or the work is cut off.
+
+    :param settings: the arguments for ``AsyncMongoClient``
+    """
+    # it reads certificates
+    client: AsyncMongoClient[Any] = await run_sync(partial(AsyncMongoClient, **settings))
+    try:
+        yield client
+    finally:
+        # It tells a server first, which may be gone; who closes it again leaves that out.
+        for _ in range(2):
+            with anyio.move_on_after(_FAREWELL, shield=True):
+                await client.close()
+                break
+
+
 def driver_of(client: Any) -> Driver:
     """
     Return which driver a client belongs to, without importing either.
@@ -109,25 +172,6 @@ def driver_of(client: Any) -> Driver:
         f"A client of the type {kind} cannot be used. Give an AsyncMongoClient of PyMongo, or an "
         "AsyncIOMotorClient of Motor."
     )
-
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of collections.
-
-    :raises ConfigurationError: if one is no name, or two are the same
-    """
-    for name in names:
-        if not _COLLECTION.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} cannot name a repository. Give a letter or underscore, then up to 54 "
-                "letters, digits and underscores."
-            )
-
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names."
-        )
 
 
 def error_code(exc: BaseException) -> int:

@@ -13,30 +13,18 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ..exceptions import ConfigurationError
+from ._refusal import Naming
 from ._sql_dialect import DRIVERS, PREPARATION, family
 
 _KNOWN = ", ".join(f"{name}+{driver}" for name in DRIVERS for driver in DRIVERS[name])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}", re.ASCII)
 
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of tables, which cannot be bound as parameters.
-
-    :raises ConfigurationError: if one is no name, or two are one where case does not count
-    """
-    for name in names:
-        if not _NAME.fullmatch(name) or name.lower().startswith("sqlite_"):
-            raise ConfigurationError(
-                f"{name!r} cannot name a repository. Give a letter or underscore, then up to 54 "
-                "letters, digits and underscores, not beginning with 'sqlite_'."
-            )
-
-    if len({name.lower() for name in names}) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names (not "
-            "every database tells capitals from small letters)."
-        )
+check_names = Naming(
+    form=re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]{0,54}", re.ASCII | re.IGNORECASE),
+    told="a repository. Give a letter or underscore, then up to 54 letters, digits and "
+    "underscores, not beginning with 'sqlite_'.",
+    without_case="not every database tells capitals from small letters",
+)
 
 
 def check_schema(schema: str | None) -> None:
@@ -86,8 +74,8 @@ def engine_of(url: str | URL) -> AsyncEngine:
     """
     try:
         parsed = make_url(url)
-        if "@" in (parsed.host or ""):  # of a password in which it is not escaped
-            raise ValueError
+        if "@" in (parsed.host or "") or (parsed.username and "@" in (parsed.database or "")):
+            raise ValueError  # the rest of a password in which it is not escaped
     except (ArgumentError, ValueError):
         # The cause may show a part of the URL, and so of the password.
         raise ConfigurationError(

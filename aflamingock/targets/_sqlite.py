@@ -14,6 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError
+from ._refusal import Naming
 
 PATIENCE = 0.5
 """How long a connection waits for somebody else's transaction by itself, in seconds."""
@@ -21,8 +22,14 @@ PATIENCE = 0.5
 CLOSING_TIME = 10.0
 """How long an end that must not be cut off may take, in seconds."""
 
-_NAME = re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]{0,54}", re.ASCII | re.IGNORECASE)
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+
+check_names = Naming(
+    form=re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]{0,54}", re.ASCII | re.IGNORECASE),
+    told="a repository. Give a letter or underscore, then up to 54 letters, digits and "
+    "underscores, not beginning with 'sqlite_'.",
+    without_case="SQLite does not tell capitals from small letters",
+)
 
 
 class SQLiteFile:
@@ -37,7 +44,11 @@ class SQLiteFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        text = str(path)
+        try:
+            text = os.fsdecode(path)
+        except TypeError:  # no path at all
+            text = ""
+
         if text in ("", ":memory:") or "\0" in text:
             raise ConfigurationError(
                 f"{path!r} is not the path of a file. Give one: only a file is there for other "
@@ -159,23 +170,3 @@ def require_transaction(session: aiosqlite.Connection, file: SQLiteFile) -> None
         f"The transaction on {file.given} was ended by a statement in it, such as INSERT OR "
         "ROLLBACK, or by an error that the change has hidden. Let the error leave the change."
     )
-
-
-def check_names(*names: str) -> None:
-    """
-    Check the names of tables, which cannot be bound as parameters.
-
-    :raises ConfigurationError: if one is no name, or two are one to SQLite
-    """
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{name!r} cannot name a repository. Give a letter or underscore, then up to 54 "
-                "letters, digits and underscores, not beginning with 'sqlite_'."
-            )
-
-    if len({name.lower() for name in names}) < len(names):
-        raise ConfigurationError(
-            f"The repositories {', '.join(map(repr, names))} must have different names (SQLite "
-            "does not tell capitals from small letters)."
-        )

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
@@ -24,7 +24,7 @@ from ..exceptions import (
 from ._dynamodb import CallError, Trouble, watch
 from ._dynamodb_items import TransactWriteItems
 from ._dynamodb_markers import Markers
-from ._dynamodb_place import Place, check_names
+from ._dynamodb_place import Place, check_names, session_at
 
 if TYPE_CHECKING:
     import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
@@ -82,6 +82,31 @@ class DynamoDBTargetSystem(TransactionalTargetSystem[TransactWriteItems]):
         self.marker_repository_name = marker_repository_name
         self._busy_timeout = busy_timeout
         self._connection: _Connection | None = None
+
+    @classmethod
+    def from_url(
+        cls,
+        id: str,
+        url: str,
+        *,
+        marker_repository_name: str = "flamingockMarkers",
+        busy_timeout: float = 10.0,
+    ) -> Self:
+        """
+        Return a target at ``dynamodb://REGION?endpoint_url=...&profile_name=...``.
+
+        :param url: may leave out the region and the settings; never holds credentials
+        :raises ConfigurationError: if it is no such URL, or another argument is wrong
+        """
+        session, region_name, endpoint_url = session_at(url)
+        return cls(
+            id,
+            session,
+            region_name=region_name,
+            endpoint_url=endpoint_url,
+            marker_repository_name=marker_repository_name,
+            busy_timeout=busy_timeout,
+        )
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         await self.place.preload()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pymongo
 from bson.binary import UUID_SUBTYPE, Binary
@@ -12,16 +12,18 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import ConfigurationError, FlamingockError, LockLostError, SystemBusyError
+from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError
 from ._mongodb import (
     PATIENCE,
     MongoDBDatabase,
+    OwnClient,
     check_names,
     insert_new,
     is_transient,
     require_transaction,
 )
 from ._mongodb_transaction import Transactions
+from ._refusal import claimed_error
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -46,6 +48,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
     :param marker_repository_name: the collection of the markers
     :ivar needs_session_parameter: whether a transactional change must ask for the session, because
         the driver cannot bind it
+    :ivar own_client: what makes the client, and closes it, if that is not the caller's
     :raises ConfigurationError: if an argument is wrong
     """
 
@@ -59,18 +62,46 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
     ) -> None:
         super().__init__(id)
         check_names(marker_repository_name)
-        self._database = MongoDBDatabase(client, database)
-        self._markers = self._database.collection(marker_repository_name)
-        self._transactions = Transactions(self._database, first=self._markers)
-        self._given: Any = client.get_database(database)
         self._is_open = False
         self._has_transactions: bool | None = None
-        self.client = client
+        self.own_client: OwnClient | None = None
         self.database_name = database
         self.marker_repository_name = marker_repository_name
+        self._use(client)
         self.needs_session_parameter: bool = not self._transactions.are_bound
 
+    def _use(self, client: Any) -> None:
+        self.client: AsyncMongoClient[Any] | AsyncIOMotorClient[Any] = client
+        self._database = MongoDBDatabase(client, self.database_name)
+        self._markers = self._database.collection(self.marker_repository_name)
+        self._transactions = Transactions(self._database, first=self._markers)
+        self._given: Any = client.get_database(self.database_name)
+
+    @classmethod
+    def from_url(
+        cls,
+        id: str,
+        url: str,
+        database: str,
+        *,
+        marker_repository_name: str = "flamingockMarkers",
+    ) -> Self:
+        """
+        Return a target with a client of PyMongo of its own, which it closes.
+
+        :param url: begins with ``mongodb://`` or ``mongodb+srv://``; may tell the user, TLS,
+            ``authSource``, ``replicaSet`` and sizes of the pool
+        :raises ConfigurationError: if an argument is wrong
+        """
+        own = OwnClient(url)
+        target = cls(id, own.client, database, marker_repository_name=marker_repository_name)
+        target.own_client = own
+        return target
+
     async def _connect(self, stack: AsyncExitStack) -> None:
+        if self.own_client is not None:
+            self._use((await stack.enter_async_context(self.own_client)).client)
+
         self._is_open = True
         stack.push_async_callback(self._transactions.aclose)
         stack.callback(self._disconnect)
@@ -176,10 +207,7 @@ class MongoDBTargetSystem(TransactionalTargetSystem[Any]):
             if await self._outcome(key) is None:
                 raise self._transactions.busy("was rolled back") from exc
 
-        raise LockLostError(
-            f"Another runner has claimed this attempt of change {change_id!r}: its transaction is "
-            "rolled back."
-        )
+        raise claimed_error(change_id)
 
     async def claim_marker(self, key: str, change_id: str) -> MarkerOutcome:
         """

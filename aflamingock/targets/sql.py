@@ -15,13 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    LockLostError,
-    SystemBusyError,
-    UnknownOutcomeError,
-)
+from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError, UnknownOutcomeError
+from ._refusal import claimed_error
 from ._sql import check_engine, check_names, check_schema, engine_of, place_of
 from ._sql_dialect import TAKEN_KEY, code_of, is_busy, is_lost, is_within_transaction, reason_of
 from ._sql_marker import SQLMarkers
@@ -263,10 +258,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
             if code_of(exc) not in TAKEN_KEY:
                 raise
 
-            raise LockLostError(
-                f"Another runner has claimed this attempt of change {change_id!r}: its "
-                "transaction is rolled back."
-            ) from exc
+            raise claimed_error(change_id) from exc
 
     async def claim_marker(self, key: str, change_id: str) -> MarkerOutcome:
         """

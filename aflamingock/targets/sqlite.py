@@ -13,13 +13,8 @@ import anyio
 
 from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
-from ..exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    LockLostError,
-    SystemBusyError,
-    UnknownOutcomeError,
-)
+from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError, UnknownOutcomeError
+from ._refusal import claimed_error
 from ._sqlite import (
     CLOSING_TIME,
     SQLiteFile,
@@ -179,10 +174,7 @@ class SQLiteTargetSystem(TransactionalTargetSystem[aiosqlite.Connection]):
             if not is_taken_key(exc):
                 raise
 
-            raise LockLostError(
-                f"Another runner has claimed this attempt of change {change_id!r}: its "
-                "transaction is rolled back."
-            ) from exc
+            raise claimed_error(change_id) from exc
 
     async def claim_marker(self, key: str, change_id: str) -> MarkerOutcome:
         """

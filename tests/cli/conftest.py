@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,9 @@ class Project:
 def project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Project]:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so would the processes of the tests
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield Project(tmp_path, capsys)

@@ -234,3 +234,21 @@ def test_a_connection_that_fails_says_what_to_verify(project: Project) -> None:
 
     assert outcome.code == 6
     assert "Unable to connect to audit store: the folder /missing does not exist" in outcome.err
+
+
+def test_a_run_at_work_is_told_beside_what_it_has_begun(project: Project) -> None:
+    project.write(1, "create-users", execute=FAILS, more="")
+    assert project.call("apply").code == 1
+    for command in (["status"], ["issue", "list"], ["issue", "get"]):
+        assert project.call(*command).err == ""
+
+    hold_lease(project.folder / "audit.db")
+    for command in (["status"], ["issue", "list"], ["issue", "get"]):
+        assert "Somebody holds the lease and is at work" in project.call(*command).err
+
+
+def test_the_answer_to_an_issue_may_be_written_small(project: Project) -> None:
+    project.write(1, "create-users", execute=FAILS, more="")
+    project.call("apply")
+
+    assert project.call("audit", "fix", "-c", "create-users", "-r", "applied").code == 0

@@ -1,20 +1,10 @@
 from __future__ import annotations
 
-import io
 import signal
-import sys
 
-import pytest
 from blockbuster import BlockBuster
 
 from .conftest import FAILS, Project
-
-
-class Terminal(io.StringIO):
-    """An input that a person types into."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_apply_reports_what_it_has_applied(project: Project) -> None:
@@ -206,108 +196,6 @@ def test_status_counts_changes_and_names_issues(project: Project) -> None:
     assert [issue["changeId"] for issue in document["issues"]] == ["tell-broker"]
 
 
-def test_undo_takes_back_the_last_changes(project: Project) -> None:
-    for order, id in enumerate(("one", "two", "three"), 1):
-        project.write(order, id)
-
-    project.call("apply")
-    outcome = project.call("undo", "--last", "2", "--yes")
-
-    assert outcome.code == 0
-    assert project.effects == ["one", "two", "three", "-three", "-two"]
-    assert [line.split("\t")[1:3] for line in outcome.out.splitlines()[1:3]] == [
-        ["three", "ROLLED_BACK"],
-        ["two", "ROLLED_BACK"],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("which", "left"),
-    [
-        (("--to", "one"), ["one"]),
-        (("--change", "two"), ["one", "three"]),
-        (("--since", "1 hour ago"), []),
-        (("--since", "2999-01-01"), ["one", "two", "three"]),
-    ],
-)
-def test_undo_takes_back_what_is_named(
-    project: Project, which: tuple[str, ...], left: list[str]
-) -> None:
-    for order, id in enumerate(("one", "two", "three"), 1):
-        project.write(order, id)
-
-    project.call("apply")
-    assert project.call("undo", *which, "--yes").code == 0
-
-    entries = project.call("audit", "list", "--json").document["entries"]
-    assert sorted(e["changeId"] for e in entries if e["state"] == "APPLIED") == sorted(left)
-
-
-def test_a_dry_run_of_undo_changes_nothing(project: Project) -> None:
-    project.write(1, "create-users")
-    project.call("apply")
-    before = project.call("audit", "list", "--history", "--json").out
-
-    outcome = project.call("undo", "--last", "1", "--dry-run")
-
-    assert outcome.code == 0
-    assert "WOULD_ROLL_BACK" in outcome.out
-    assert project.effects == ["create-users"]
-    assert project.call("audit", "list", "--history", "--json").out == before
-
-
-def test_undo_refuses_what_has_no_rollback(project: Project) -> None:
-    project.write(1, "create-users", more="")
-    project.call("apply")
-
-    outcome = project.call("undo", "--last", "1", "--yes")
-
-    assert outcome.code == 2
-    assert "create-users" in outcome.err
-
-
-@pytest.mark.parametrize("which", [(), ("--last", "1", "--to", "one"), ("--last", "0")])
-def test_undo_needs_one_way_to_say_which(project: Project, which: tuple[str, ...]) -> None:
-    assert project.call("undo", *which, "--yes").code == 2
-
-
-def test_undo_asks_first_where_somebody_can_answer(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project.write(1, "create-users")
-    project.call("apply")
-
-    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
-    refused = project.call("undo", "--last", "1")
-    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
-    agreed = project.call("undo", "--last", "1")
-
-    assert refused.out == "Nothing was undone.\n"
-    assert "WOULD_ROLL_BACK" in refused.err
-    assert "ROLLED_BACK" in agreed.out
-    assert project.effects == ["create-users", "-create-users"]
-
-
-def test_undo_is_ended_by_no_answer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.write(1, "create-users")
-    project.call("apply")
-    monkeypatch.setattr(sys, "stdin", Terminal(""))
-
-    assert project.call("undo", "--last", "1").code == 130
-    assert project.effects == ["create-users"]
-
-
-def test_undo_refuses_where_nobody_can_answer(project: Project) -> None:
-    project.write(1, "create-users")
-    project.call("apply")
-
-    outcome = project.call("undo", "--last", "1", "--json")
-
-    assert outcome.code == 2
-    assert "--yes" in outcome.document["error"]["message"]
-    assert project.effects == ["create-users"]
-
-
 SIGNALLED = """
 import os
 import signal
@@ -341,3 +229,21 @@ def test_a_signal_takes_the_running_change_back(project: Project, blockbuster: B
     assert signal.getsignal(signal.SIGTERM) is before
     (entry,) = project.call("audit", "list", "--json").document["entries"]
     assert entry["state"] == "ROLLED_BACK"
+
+
+def test_what_a_run_warns_of_is_told_once(project: Project) -> None:
+    project.write(1, "create-users")
+    gone = project.write(2, "gone")
+    assert project.call("apply").code == 0
+    gone.unlink()
+
+    outcome = project.call("apply")
+
+    assert outcome.code == 0
+    assert outcome.err.count("'gone' is applied, but is gone from the code") == 1
+
+
+def test_one_change_is_counted_as_one(project: Project) -> None:
+    project.write(1, "create-users")
+
+    assert "1 change is pending: 'create-users'" in project.call("validate").err

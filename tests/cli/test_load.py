@@ -51,7 +51,8 @@ def test_an_app_may_be_an_attribute_of_an_attribute(project: Project) -> None:
         (":flamingock", "MODULE:NAME"),
         ("no_such_app:flamingock", "no module 'no_such_app'"),
         ("shop_app.sub:flamingock", "no module 'shop_app.sub'"),
-        ("shop_app:flamingo", "'shop_app' has no 'flamingo'"),
+        ("shop_app:flamingo", "'shop_app' has no 'flamingo'. It has 'flamingock'."),
+        ("shop/app.py:flamingock", "MODULE:NAME"),
         ("shop_app:number", "this is a int"),
         ("shop_app:needy", "this is a function"),
         ("shop_app:returns_number", "this is a int"),
@@ -180,3 +181,14 @@ def test_an_absolute_path_is_a_store(project: Project, tmp_path: Path) -> None:
 
     assert project.call("apply", options=["--changes", "changes", "--store", store]).code == 0
     assert (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "ModuleNotFoundError"])
+def test_the_sentence_of_an_app_that_cannot_be_imported_ends_once(
+    project: Project, kind: str
+) -> None:
+    app = project.write_app(f"raise {kind}('There is no url.')")
+
+    outcome = project.call("plan", options=["--app", app])
+
+    assert outcome.err.endswith(f"cannot be imported: {kind}: There is no url.\n")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -19,6 +21,15 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.delitem(sys.modules, name)
 
     return monkeypatch
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Give the signals back to this process, which goes on after the command."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -71,7 +82,7 @@ def test_a_reader_that_goes_away_is_no_traceback(
 
 
 def test_the_package_can_be_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    signals: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["aflamingock", "--version"])
 

@@ -129,7 +129,7 @@ def test_quiet_progress_tells_only_on_whom_it_waits(capsys: pytest.CaptureFixtur
         tell(_events.ChangeStarted(**CHANGE))
         tell(_events.WaitingForLease(**EVENT, holder="shop-1", waited=0))
 
-    assert capsys.readouterr().err == "waiting for 0 s: the lease is held by shop-1\n"
+    assert capsys.readouterr().err == "waiting: the lease is held by shop-1\n"
 
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

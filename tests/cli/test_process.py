@@ -156,3 +156,42 @@ def test_a_terminal_gets_a_table(project: Project) -> None:
     assert "create-users" in shown
     assert "\t" not in shown
     assert "1/1" in shown
+
+
+def test_ctrl_c_while_the_program_is_loaded_ends_it_in_a_word(project: Project) -> None:
+    (project.folder / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n"
+    )
+
+    outcome = project.process("apply")
+
+    assert outcome.code == 130
+    assert outcome.err == "\nInterrupted.\n"
+
+
+def test_ctrl_c_after_the_answer_ends_the_process_in_a_word(project: Project) -> None:
+    app = project.write_app(
+        "import atexit, os, signal, time\n"
+        "flamingock = made()\n"
+        "atexit.register(time.sleep, 30)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    )
+    project.options = ["--app", app]
+
+    outcome = project.process("plan")
+
+    assert outcome.code == 130
+    assert outcome.out == "Nothing to do.\n"
+    assert outcome.err == "\nInterrupted.\n"
+
+
+def test_a_signal_that_is_ignored_stays_ignored(project: Project) -> None:
+    project.write(1, "kills", execute="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *project.command("apply")]
+
+    done = subprocess.run(
+        ignoring, cwd=project.folder, env=project.environment, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "1 applied" in done.stdout

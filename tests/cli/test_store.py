@@ -11,16 +11,9 @@ import boto3  # type: ignore[import-untyped]  # boto3 has no types
 import pytest
 
 from aflamingock.cli._settings import STORE_VARIABLE
-from tests.servers import dynamodb, free_port, mariadb, mongodb, postgresql, sql
+from tests.servers import dynamodb, free_port, sql
 
 from .conftest import STORE, Project
-
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-postgresql_role, mariadb_role = postgresql.postgresql_role, mariadb.mariadb_role
-mongodb_url, mongodb_name = mongodb.mongodb_url, mongodb.mongodb_name
-guarded_mongodb, excused = mongodb.guarded_mongodb, mongodb.excused
-dynamodb_url = dynamodb.dynamodb_url
 
 REGION = "eu-central-1"  # nobody else's tables are there
 TABLES = ("flamingockAuditLog", "flamingockLock", "flamingockIssues")

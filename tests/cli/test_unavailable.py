@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import anyio
 import pytest
 
-from tests.servers import dynamodb, free_port, mariadb, mongodb, postgresql
+from tests.servers import free_port
 from tests.servers.couchbase.fixtures import (
     ADMINISTRATOR,
     BUCKET,
@@ -24,12 +23,6 @@ from tests.servers.mongodb import ADMIN
 from tests.servers.sql import query
 
 from .conftest import ROOT
-
-postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.postgresql_url
-mariadb_server, mariadb_url = mariadb.mariadb_server, mariadb.mariadb_url
-postgresql_role, mariadb_role = postgresql.postgresql_role, mariadb.mariadb_role
-mongodb_url, guarded_mongodb = mongodb.mongodb_url, mongodb.guarded_mongodb
-dynamodb_url, guarded_dynamodb = dynamodb.dynamodb_url, dynamodb.guarded_dynamodb
 
 __all__ = ["couchbase_server"]
 
@@ -51,8 +44,6 @@ class A:
 """
 CONNECT = "Unable to connect to audit store"
 RIGHTS = "Insufficient permissions to create collections/tables"
-
-Find = Callable[[str], object]
 
 
 def sql(url: object, *, options: str = "") -> str:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import dynamodb, free_port, give_up, guarded, mongodb, postgresql
+from tests.servers import dynamodb, free_port, give_up, guarded
 from tests.servers.couchbase import fixtures as couchbase
 
 # What the examples need is taken over by assignment.
-mongodb_url, mongodb_name = mongodb.mongodb_url, mongodb.mongodb_name
-postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.postgresql_url
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Where the log is, what changes touch, and where they say what they have done."""
+"""What changes touch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
 
 
 @pytest.fixture

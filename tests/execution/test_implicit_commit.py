@@ -32,8 +32,6 @@ from tests.kit import entries
 from tests.servers import sql
 from tests.servers.sql import query, url_of
 
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
 Body = Callable[[AsyncConnection], Awaitable[object]]
 
 DDL = "CREATE TABLE IF NOT EXISTS u (x INTEGER)"

@@ -56,11 +56,6 @@ def target(tmp_path: Path) -> AnnouncingTarget:
     return AnnouncingTarget("shop", tmp_path / "shop.db")
 
 
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
-
-
 def built(store: MemoryAuditStore, target: AnnouncingTarget, ids: str = "ab") -> Flamingock:
     changes = [transactional(id) for id in ids] + [transactional("z", transactional=False)]
     return Flamingock(changes=changes, audit_store=store, target_systems=[target])

@@ -16,9 +16,6 @@ from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.mongodb import MongoDBAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 from tests.kit import entries
-from tests.servers.mongodb import connect, excused, mongodb_name, mongodb_url
-
-__all__ = ["connect", "excused", "mongodb_name", "mongodb_url"]
 
 LIMIT = "transactionLifetimeLimitSeconds"
 

@@ -1,158 +1,40 @@
-"""Who gets what: parameters, annotations and names."""
+"""Who gets what: what nobody can provide is a fault."""
 
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import pytest
 
-from aflamingock._change import Change
-from aflamingock._injection.injection import Injector, Named, NonLockGuarded
-from aflamingock.abc import AuditStore, ChangeContext, Offer
-from aflamingock.exceptions import ConfigurationError, InjectionError, LockLostError
-
-if TYPE_CHECKING:
-    from elsewhere import Unseen  # type: ignore[import-not-found]  # as names only types know
-
-T = TypeVar("T")
-
-
-class Sender:
-    def send(self) -> str:
-        return "sent"
-
-
-class Mailer(Sender):
-    pass
-
-
-class Queue(Generic[T]):
-    def put(self) -> str:
-        return "put"
-
-
-@runtime_checkable
-class CanPut(Protocol):
-    def put(self) -> str: ...
-
-
-@runtime_checkable
-class HasTopic(Protocol):
-    topic: str
-
-
-class Unchecked(Protocol):
-    def put(self) -> str: ...
-
-
-class Connection:
-    def execute(self) -> str:
-        return "executed"
-
-
-class SQLConnection(Connection):
-    pass
-
-
-class Cursor:
-    pass
-
-
-class Store(AuditStore[Any]):
-    def open_side_channel(self) -> AbstractAsyncContextManager[AuditStore[Any]] | None:
-        return None
-
-
-def concrete(cls: type) -> type:
-    names: frozenset[str] = cls.__abstractmethods__  # type: ignore[attr-defined]  # typeshed hides it
-    return type(cls.__name__, (cls,), dict.fromkeys(names))
-
-
-class Colour(Enum):
-    RED = 1
-
-
-OFFERS = (
-    Offer(names=("connection", "db", "session"), type=SQLConnection),
-    Offer(names=("cursor",), type=Cursor),
+from aflamingock._injection.injection import Injector, Named
+from aflamingock.exceptions import ConfigurationError
+from tests.injection import asking
+from tests.injection.asking import (
+    OFFERS,
+    Mailer,
+    Queue,
+    Store,
+    asks_nothing,
+    by_any,
+    by_generic,
+    by_given_name,
+    by_name,
+    by_protocol,
+    by_shape,
+    by_type,
+    by_unchecked_protocol,
+    by_union,
+    by_word,
+    concrete,
+    faults,
+    of,
+    optional,
+    store,
+    takes_all,
+    unseen,
 )
-OBJECTS: Mapping[str, object] = {"connection": SQLConnection(), "cursor": Cursor()}
-CONTEXT = ChangeContext(
-    service="s",
-    environment=None,
-    execution_id="e",
-    stage="main",
-    change_id="c-1",
-    target_system="db",
-    attempt=1,
-    epoch=1,
-    logger=logging.getLogger("test"),
-    check=lambda: None,
-)
-
-
-def of(method: Callable[..., object], **more: object) -> Change:
-    """Return a change whose ``execute`` is *method*."""
-    members = {"execute": method, "__module__": method.__module__, **more}
-    return Change(id="c-1", author="a", order="1", cls=type("C", (), members), file="c.py", line=1)
-
-
-def faults(
-    method: Callable[..., object], dependencies: Mapping[str, object], **more: object
-) -> list[str]:
-    found = Injector(dependencies).faults(of(method, **more), OFFERS)
-    assert all(isinstance(fault, InjectionError) for fault in found)
-    return [str(fault) for fault in found]
-
-
-def arguments(
-    method: Callable[..., object],
-    dependencies: Mapping[str, object],
-    *,
-    offers: Sequence[Offer] = OFFERS,
-    check: Callable[[], None] = lambda: None,
-    guard_objects: bool = False,
-) -> dict[str, object]:
-    return Injector(dependencies).arguments(
-        getattr(of(method).cls(), "execute"),  # noqa: B009 - the class is made at run time
-        context=CONTEXT,
-        offers=offers,
-        objects=OBJECTS,
-        check=check,
-        guard_objects=guard_objects,
-    )
-
-
-def ended() -> None:
-    raise LockLostError("The lease has ended.")
-
-
-async def asks_nothing(self) -> None: ...
-async def by_name(self, connection, ctx, context, retries): ...
-async def by_type(self, it: Connection, run: ChangeContext, out: Sender) -> None: ...
-async def by_union(self, it: Connection | Queue[int]) -> None: ...
-async def by_generic(self, jobs: Queue[dict[str, int]]) -> None: ...
-async def by_protocol(self, jobs: CanPut) -> None: ...
-async def by_shape(self, jobs: HasTopic) -> None: ...
-async def by_unchecked_protocol(self, jobs: Unchecked) -> None: ...
-async def by_any(self, db: Any, cursor: object, jobs: T) -> None: ...
-async def by_given_name(self, jobs: Annotated[Queue[int], Named("orders")]) -> None: ...
-async def by_word(self, url: str, batch: int) -> None: ...
-async def optional(self, out: Sender | None, jobs: Queue[int] | None = None, size: int = 7): ...
-async def unguarded(
-    self,
-    out: Annotated[Sender, NonLockGuarded],
-    jobs: Annotated[Queue[int], NonLockGuarded()] | None,
-) -> None: ...
-async def unseen(self, cursor: Unseen, jobs: Unseen, out: Sender) -> Unseen: ...
-async def takes_all(self, cursor: Cursor, /, *rest: int, **more: int) -> None: ...
-async def store(self, store: AuditStore[Any] | None = None, other: Store | None = None): ...
 
 
 class TestFaults:
@@ -185,8 +67,8 @@ class TestFaults:
         for part in (
             f"c.py:{fault.line}: Change 'c-1', execute(out: Sender): nobody can provide it",
             "ctx or context: aflamingock.abc.ChangeContext (from the run)",
-            f"connection or db or session: {__name__}.SQLConnection (from the target system)",
-            f"jobs: {__name__}.Queue (from dependencies); url: str (from dependencies)",
+            f"db or session: {asking.__name__}.SQLConnection (from the target system)",
+            f"jobs: {asking.__name__}.Queue (from dependencies); url: str (from dependencies)",
             "dependencies={'out': ...}",
         ):
             assert part in str(fault)
@@ -253,7 +135,7 @@ class TestFaults:
         change = of(by_type)
         change.cls.__module__ = "another"
         (fault,) = Injector({}).faults(change, OFFERS)
-        assert fault.file == __file__
+        assert fault.file == asking.__file__
 
     @pytest.mark.parametrize("method", [lambda: None, lambda *, of: None, 5, staticmethod(by_type)])
     def test_what_is_no_method_is_left_to_the_other_rules(self, method: Any) -> None:
@@ -284,90 +166,3 @@ class TestDependencies:
         Injector({"mailer": Mailer()}, hidden=[secret])
         with pytest.raises(ConfigurationError, match="'mailer'"):
             Injector({"mailer": secret}, hidden=[secret])
-
-
-class TestArguments:
-    def test_nothing_is_given_to_who_asks_nothing(self) -> None:
-        assert arguments(asks_nothing, {"a": 1}) == {}
-
-    def test_names_find_their_objects(self) -> None:
-        found = arguments(by_name, {"retries": 3, "connection": Mailer(), "ctx": 1})
-        assert found["connection"] is OBJECTS["connection"]
-        assert found["ctx"] is found["context"] is CONTEXT
-        assert found["retries"] == 3
-
-    def test_types_find_their_objects(self) -> None:
-        mailer = Mailer()
-        found = arguments(by_type, {"mailer": mailer, "other": SQLConnection()})
-        assert found["it"] is OBJECTS["connection"]
-        assert found["run"] is CONTEXT
-        assert isinstance(found["out"], Mailer)
-
-    def test_the_target_system_comes_before_the_dependencies(self) -> None:
-        found = arguments(by_union, {"orders": Queue()})
-        assert found["it"] is OBJECTS["connection"]
-
-    def test_a_dependency_of_the_parameters_name_comes_first(self) -> None:
-        found = arguments(by_union, {"it": Queue()})
-        assert isinstance(found["it"], Queue)
-
-    def test_a_given_name_decides(self) -> None:
-        orders, bills = Queue[int](), Queue[int]()
-        vars(orders)["name"], vars(bills)["name"] = "orders", "bills"
-        found: Any = arguments(by_given_name, {"orders": orders, "jobs": bills})
-        assert found["jobs"].name == "orders"
-
-    def test_what_is_optional_is_none_or_its_default(self) -> None:
-        assert arguments(optional, {}) == {"out": None}
-        assert set(arguments(optional, {"a": Mailer(), "b": Queue(), "size": 1})) == {
-            "out",
-            "jobs",
-            "size",
-        }
-
-    def test_dependencies_are_guarded_unless_the_annotation_says_no(self) -> None:
-        dependencies = {"mailer": Mailer(), "orders": Queue()}
-        found: Any = arguments(by_type, dependencies, check=ended)
-        with pytest.raises(LockLostError):
-            found["out"].send()
-
-        found = arguments(unguarded, dependencies, check=ended)
-        assert (found["out"].send(), found["jobs"].put()) == ("sent", "put")
-
-    def test_objects_of_the_target_are_guarded_where_the_caller_says_so(self) -> None:
-        found: Any = arguments(by_any, {"jobs": 1}, check=ended)
-        assert found["db"].execute() == "executed"
-        found = arguments(by_any, {"jobs": 1}, check=ended, guard_objects=True)
-        with pytest.raises(LockLostError):
-            found["db"].execute()
-
-    def test_data_is_given_as_it_is(self) -> None:
-        async def data(self, path: Path, colour: Colour) -> None: ...
-
-        given = {"root": Path("x"), "red": Colour.RED}
-        assert arguments(data, given, check=ended) == {"path": Path("x"), "colour": Colour.RED}
-
-    def test_an_offer_without_an_object_is_not_there(self) -> None:
-        more = (*OFFERS, Offer(names=("client",), type=Mailer))
-        with pytest.raises(InjectionError, match=r"Change 'c-1', by_type\(out: Sender\): nobody"):
-            arguments(by_type, {}, offers=more)
-
-    def test_a_signature_is_read_once(self) -> None:
-        injector = Injector({"mailer": Mailer()})
-        change = of(by_type)
-        assert injector.faults(change, OFFERS) == []
-        method = change.cls().execute
-        del by_type.__annotations__["run"]
-        try:
-            found = injector.arguments(
-                method,
-                context=CONTEXT,
-                offers=OFFERS,
-                objects=OBJECTS,
-                check=ended,
-                guard_objects=False,
-            )
-        finally:
-            by_type.__annotations__["run"] = "ChangeContext"
-
-        assert found["run"] is CONTEXT

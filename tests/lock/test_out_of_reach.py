@@ -12,15 +12,9 @@ from anyio.lowlevel import checkpoint
 
 from aflamingock import _retry
 from aflamingock._records import Record
-from aflamingock.exceptions import (
-    AuditStoreConnectionError,
-    LockTimeoutError,
-    UnknownOutcomeError,
-)
+from aflamingock.exceptions import AuditStoreConnectionError, LockTimeoutError, UnknownOutcomeError
 from aflamingock.stores.memory import MemoryAuditStore
-from tests.lock.test_lock import Time, granted, left_behind, make_lock, read, time, written
-
-__all__ = ["time"]
+from tests.lock.kit import Time, granted, left_behind, make_lock, read, written
 
 
 class LateWrite(MemoryAuditStore):

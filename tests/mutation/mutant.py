@@ -264,7 +264,7 @@ MUTANTS = (
         found=r"""    (r"(://[^\s/:@]*:)(?!\d+/)(?:(?!://)\S)*@", r"\1***@"),
 """,
         replaced="",
-        tests=("tests/test_payload.py",),
+        tests=("tests/test_payload_errors.py",),
     ),
     Mutant(
         rule="what no database takes is made storable",

@@ -13,17 +13,11 @@ from tests.network.dynamodb import DynamoDBSystem
 from tests.network.mongodb import MongoDBSystem
 from tests.network.sql import SQLSystem
 from tests.network.system import System
-from tests.servers import dynamodb, mongodb, sql
+from tests.servers import sql
 from tests.servers.couchbase.fixtures import couchbase_server
 from tests.servers.proxy import Proxy
 
 __all__ = ["couchbase_server"]
-
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-mongodb_url, mongodb_name, excused = mongodb.mongodb_url, mongodb.mongodb_name, mongodb.excused
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
-dynamodb_prefix = dynamodb.dynamodb_prefix
 
 
 @pytest.fixture(params=["postgresql", "mariadb", "pymongo", "motor", "dynamodb", "couchbase"])

@@ -8,39 +8,18 @@ from typing import Any, ClassVar
 import aiosqlite
 import pytest
 
-from aflamingock._change import Change, change
+from aflamingock._change import change
 from aflamingock._flamingock import Flamingock
-from aflamingock._pipeline import LoadedStage, Pipeline
+from aflamingock._pipeline import Pipeline
 from aflamingock._plan.undo import check_selection, plan_undo
 from aflamingock._records import AuditEntry
 from aflamingock._states import AuditState, TxStrategy
 from aflamingock.exceptions import ConfigurationError, RollbackFailedError
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
+from tests.plan.kit import WithoutRollback, change_of, pipeline_of
 
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class WithRollback:
-    async def execute(self) -> None:
-        """Do nothing."""
-
-    async def rollback(self) -> None:
-        """Do nothing."""
-
-
-class WithoutRollback:
-    async def execute(self) -> None:
-        """Do nothing."""
-
-
-def _change(id: str, **values) -> Change:
-    given: dict[str, Any] = {"author": "ann", "order": id, "cls": WithRollback, "id": id}
-    return Change(**given | values)
-
-
-def _pipeline(*changes: Change) -> Pipeline:
-    return Pipeline((LoadedStage("main", changes),))
 
 
 def _applied(*ids: str) -> dict[str, AuditEntry]:
@@ -65,7 +44,7 @@ def _with_state(id: str, state: str, **values) -> dict[str, AuditEntry]:
     return {id: entry}
 
 
-_ABC = _pipeline(*map(_change, "abc"))
+_ABC = pipeline_of(*map(change_of, "abc"))
 
 
 def _ids(pipeline: Pipeline, last: dict[str, AuditEntry], **selection) -> list[str]:
@@ -133,9 +112,9 @@ class TestRefusal:
             plan_undo(_ABC, _with_state("b", state), **selection)
 
     def test_a_missing_rollback_is_refused_with_file_and_line(self):
-        change = _change("b", cls=WithoutRollback, file="changes/b.py", line=7)
+        change = change_of("b", cls=WithoutRollback, file="changes/b.py", line=7)
         with pytest.raises(ConfigurationError, match="WithoutRollback has no rollback") as refused:
-            plan_undo(_pipeline(change), _applied("b"), count=1)
+            plan_undo(pipeline_of(change), _applied("b"), count=1)
 
         assert (refused.value.file, refused.value.line) == ("changes/b.py", 7)
 
@@ -147,7 +126,7 @@ class TestRefusal:
         assert _ids(_ABC, _applied("gone", "a"), count=1) == ["a"]
 
     def test_every_fault_is_named_at_once(self):
-        pipeline = _pipeline(_change("a", cls=WithoutRollback))
+        pipeline = pipeline_of(change_of("a", cls=WithoutRollback))
         with pytest.raises(ConfigurationError) as refused:
             plan_undo(pipeline, _applied("a", "gone"), count=2)
 
@@ -157,7 +136,7 @@ class TestRefusal:
 
 
 class TestDependents:
-    _PIPELINE = _pipeline(_change("a"), _change("b", depends_on=("a",)))
+    _PIPELINE = pipeline_of(change_of("a"), change_of("b", depends_on=("a",)))
 
     def test_a_change_that_an_applied_one_needs_is_refused(self):
         with pytest.raises(ConfigurationError, match="'a' cannot be undone alone.*'b' depends"):

@@ -11,14 +11,10 @@ import pytest
 from blockbuster import BlockBuster
 
 from tests.places import Places
-from tests.servers import dynamodb, mariadb, mongodb, once, postgresql, sql
+from tests.servers import once, sql
 
 from .kit import Project
 from .process import nursery
-
-postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 
 
 @pytest.fixture

@@ -14,13 +14,11 @@ from pymongo import MongoClient
 
 from aflamingock import AuditEntry
 from tests.servers import once
-from tests.servers.mongodb import excused, mongodb_name, mongodb_url
 
 from .kit import check_log
 from .mongodb_runner import built
 from .process import Nursery, Runner, nursery
 
-__all__ = ["excused", "mongodb_name", "mongodb_url"]
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("excused")]
 
 IN_TIME = 20.0

@@ -13,12 +13,10 @@ import pytest
 from aflamingock import ChangeStarted, Flamingock, FlamingockError, LockOptions, RunStatus, change
 from aflamingock.stores.mongodb import MongoDBAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
-from tests.servers.mongodb import connect, excused
-from tests.servers.replica_set import ReplicaSet, replica_set
+from tests.servers.replica_set import ReplicaSet
 
 from .kit import check_log
 
-__all__ = ["connect", "excused", "replica_set"]
 pytestmark = pytest.mark.processes
 
 COUNT = 50

@@ -15,12 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from tests.servers import mongodb, postgresql
-
 pytestmark = pytest.mark.processes
-
-postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.postgresql_url
-mongodb_url, mongodb_name = mongodb.mongodb_url, mongodb.mongodb_name
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (

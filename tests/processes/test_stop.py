@@ -35,6 +35,15 @@ def stop_at(project: Project, place: str, seconds: float, **options: object) -> 
     return runner
 
 
+def stop_at_point(project: Project, number: int, point: str) -> Runner:
+    """Start a process that stops itself between two awaits."""
+    runner = project.start(lock=SHORT, point=number, signal="SIGSTOP")
+    runner.wait_until_stopped()
+    runner.wait_for_point(number)
+    assert runner.points[-1] == point
+    return runner
+
+
 def check_is_fenced(runner: Runner) -> None:
     """Let a process go on, and see it end by the loss of its lease."""
     runner.send(signal.SIGCONT)
@@ -129,10 +138,7 @@ def test_what_a_stopped_process_still_commits_counts_and_is_not_done_again(
 ) -> None:
     project.layout = layout
     project.add_transactional("a", "b")
-    first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
-    first.wait_until_stopped()
-    first.wait_for_point(number)
-    assert first.points[-1] == point
+    first = stop_at_point(project, number, point)
 
     second = start_waiting_for(project, first)
     check_is_fenced(first)
@@ -148,10 +154,7 @@ def test_an_entry_that_was_stopped_within_its_transaction_shares_its_fate(
     project: Project,
 ) -> None:
     project.add_transactional("a", "b")
-    first = project.start(lock=SHORT, point=7, signal="SIGSTOP")
-    first.wait_until_stopped()
-    first.wait_for_point(7)
-    assert first.points[-1] == "before APPLIED"
+    first = stop_at_point(project, 7, "before APPLIED")
 
     second = start_waiting_for(project, first)
     check_is_fenced(first)
@@ -176,10 +179,7 @@ def test_an_entry_of_a_stopped_process_is_refused_when_it_goes_on(
 ) -> None:
     project.layout = layout
     project.add_transactional("a", "b")
-    first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
-    first.wait_until_stopped()
-    first.wait_for_point(number)
-    assert first.points[-1] == point
+    first = stop_at_point(project, number, point)
 
     project.run(lock=LONG)
     log = project.log()
@@ -207,10 +207,7 @@ def test_an_entry_about_a_change_without_transaction_is_refused_as_well(
     project: Project, number: int, point: str, states: list[str], lines: list[str]
 ) -> None:
     project.add("a", "b", code=NON_TX, options=RETRIED)
-    first = project.start(lock=SHORT, point=number, signal="SIGSTOP")
-    first.wait_until_stopped()
-    first.wait_for_point(number)
-    assert first.points[-1] == point
+    first = stop_at_point(project, number, point)
 
     project.run(lock=LONG)
     log = project.log()

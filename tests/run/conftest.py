@@ -1,4 +1,4 @@
-"""Where a run keeps its log, and where changes say what they have done."""
+"""Where a run keeps its log."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ import pytest
 from aflamingock.abc import AuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
-
-
-@pytest.fixture
-def done() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store() -> MemoryAuditStore:
-    return MemoryAuditStore()
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -165,6 +165,21 @@ async def test_what_ends_a_start_in_the_background_is_told_without_secrets(
     check(logged(caplog))
 
 
+@pytest.mark.parametrize("location", ["secretive", "secretive.changes"])
+async def test_what_changes_raise_on_import_is_told_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "secretive").mkdir()
+    (tmp_path / "secretive" / "__init__.py").write_text(f"raise OSError({TEXT!r})")
+    flamingock = Flamingock(changes=location, audit_store=MemoryAuditStore())
+
+    with pytest.raises(FlamingockError, match="OSError") as caught:
+        await flamingock.run()
+
+    check(caught.value)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"], ["-v"], ["-vv", "--json"]])
 def test_the_command_line_tells_no_secrets(
     tmp_path: Path,

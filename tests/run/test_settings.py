@@ -45,6 +45,10 @@ class TestStages:
         with pytest.raises(ConfigurationError, match="stages=: 'shop.changes' is no Stage"):
             check_stages(None, ["shop.changes"])  # type: ignore[list-item]  # a wrong argument is the test
 
+    def test_a_stage_alone_is_no_list(self):
+        with pytest.raises(ConfigurationError, match=r"stages=Stage\(.*: give a list of stages"):
+            check_stages(None, _STAGE)  # type: ignore[arg-type]  # a wrong argument is the test
+
 
 class TestStore:
     def test_a_store_is_passed_on(self):
@@ -60,6 +64,13 @@ class TestStore:
         with pytest.raises(ConfigurationError, match=r"is needed, and 'audit\.db' is none"):
             check_store("audit.db")
 
+    def test_the_password_of_a_url_is_not_repeated(self):
+        with pytest.raises(ConfigurationError, match=r"postgresql://me:\*\*\*@host/db"):
+            check_store("postgresql://me:secret@host/db")
+
+        with pytest.raises(ConfigurationError, match=r"mongodb://me:\*\*\*@host/db"):
+            check_targets(["mongodb://me:secret@host/db"])
+
 
 class TestTargets:
     def test_they_are_found_by_id(self):
@@ -74,6 +85,10 @@ class TestTargets:
     def test_what_is_no_target_is_named(self):
         with pytest.raises(ConfigurationError, match="'shop-db' is no TargetSystem"):
             check_targets(["shop-db"])
+
+    def test_an_id_is_a_text(self):
+        with pytest.raises(ConfigurationError, match="id of a target system.*=3: give a text"):
+            check_targets([NonTransactionalTargetSystem(3)])  # type: ignore[arg-type]  # the test
 
 
 class TestDependencies:

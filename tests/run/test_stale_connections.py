@@ -18,9 +18,6 @@ from aflamingock.targets.sql import SQLTargetSystem
 from tests.servers import sql
 from tests.servers.sql import SERVERS, query, url_of
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
 
 @pytest.fixture(params=SERVERS)
 def url(request: pytest.FixtureRequest, blockbuster: BlockBuster) -> URL:

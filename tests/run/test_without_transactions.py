@@ -15,9 +15,7 @@ from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from tests.kit import entry, history, leave
-from tests.servers.mongodb import ADMIN, MongoDBServer, connect, excused, guarded_mongodb
-
-__all__ = ["connect", "excused", "guarded_mongodb"]
+from tests.servers.mongodb import ADMIN, MongoDBServer
 
 
 class SilentTarget(SQLiteTargetSystem):

@@ -1,4 +1,4 @@
-"""How a proxy tells where what one side says has an end."""
+"""How to tell one request or answer from the next."""
 
 from __future__ import annotations
 

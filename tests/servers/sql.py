@@ -10,12 +10,6 @@ from blockbuster import BlockBuster
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.servers import mariadb, postgresql
-
-# A test module takes over what it needs by assignment.
-postgresql_server, postgresql_url = postgresql.postgresql_server, postgresql.postgresql_url
-mariadb_server, mariadb_url = mariadb.mariadb_server, mariadb.mariadb_url
-
 SERVERS = ("postgresql", "mysql+asyncmy", "mysql+aiomysql")
 DATABASES = ("sqlite", *SERVERS)
 
@@ -30,6 +24,12 @@ def excuse_drivers(blockbuster: BlockBuster) -> None:
     for name in ("os.stat", "os.path.abspath"):
         parsing = ("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         blockbuster.functions[name].can_block_in(*parsing)
+
+
+@pytest.fixture
+def excused_sql(blockbuster: BlockBuster) -> None:
+    """Let pass what :func:`excuse_drivers` does."""
+    excuse_drivers(blockbuster)
 
 
 def sqlite_url(folder: Path) -> URL:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import pytest
 
 from aflamingock import AuditEntry
 from aflamingock._records import Record, new_id
+from aflamingock.exceptions import ConfigurationError
 from aflamingock.testing._log import chain
 
 ENTRIES = chain(3)
@@ -37,3 +40,30 @@ def continued(log: list[AuditEntry], entries: list[AuditEntry]) -> list[AuditEnt
         log.append(moved.sealed(sequence=len(log) + 1, previous=log[-1].digest))
 
     return log
+
+
+async def check_that_it_must_be_open(store) -> None:
+    """Check what a store says before it is opened, and after it was closed."""
+    for _ in range(2):
+        for call in (store.last("shop", 1), store.create(), store.verify_schema()):
+            with pytest.raises(ConfigurationError, match="not open"):
+                await call
+
+        await store.open()
+        await store.aclose()
+
+
+async def check_shared_transaction(store, target) -> None:
+    """Check that the first entry is written with the transaction of a target, or not at all."""
+    assert store.shares(target)
+    with suppress(ZeroDivisionError):
+        async with target.transaction() as session:
+            await store.append(ENTRIES[:1], session=session)
+            raise ZeroDivisionError
+
+    assert await last_numbers(store) == []
+    async with target.transaction() as session:
+        await store.append(ENTRIES[:1], session=session)
+        assert await last_numbers(store) == []
+
+    assert await last_numbers(store) == [1]

@@ -15,21 +15,16 @@ from anyio.to_thread import run_sync
 from aflamingock._records import Record
 from aflamingock.exceptions import (
     AuditStoreError,
+    AuditStoreSchemaError,
     ConfigurationError,
     SequenceConflictError,
 )
 from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.testing import AuditStoreSuite
 from aflamingock.testing._log import chain
-from tests.servers import dynamodb as server
 from tests.stores import dynamodb as kit
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_that_it_must_be_open, last_numbers
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
 make = kit.make
 store = kit.store
 faulty = kit.faulty
@@ -104,13 +99,7 @@ def test_a_region_is_needed(monkeypatch):
 
 
 async def test_it_must_be_open(make):
-    store = make()
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await store.last("shop", 1)
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(make())
 
 
 def test_its_name_is_short(dynamodb_session):
@@ -169,10 +158,10 @@ async def test_without_auto_create_the_commands_are_told(make, dynamodb_client):
 async def test_writing_before_creation_says_what_to_do(make):
     async with make() as store:
         for entries in (ENTRIES, ENTRIES[:1]):
-            with pytest.raises(AuditStoreError, match=r"no such table.*create\(\)"):
+            with pytest.raises(AuditStoreSchemaError, match=r"no such table.*create\(\)"):
                 await store.append(entries)
 
-        with pytest.raises(AuditStoreError, match=r"create\(\)"):
+        with pytest.raises(AuditStoreSchemaError, match=r"create\(\)"):
             await store.swap_record(None, FIRST)
 
 

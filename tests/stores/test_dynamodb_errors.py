@@ -30,12 +30,6 @@ from tests.stores import dynamodb as kit
 from tests.stores.dynamodb import THROTTLED
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
-guarded_dynamodb = server.guarded_dynamodb
 make = kit.make
 store = kit.store
 faulty = kit.faulty

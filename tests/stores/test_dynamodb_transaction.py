@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
 
 from aflamingock import Flamingock, Named, change
-from aflamingock.exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    SequenceConflictError,
-)
+from aflamingock.exceptions import ConfigurationError, FlamingockError, SequenceConflictError
 from aflamingock.stores.dynamodb import DynamoDBAuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from aflamingock.testing._log import chain
-from tests.servers import dynamodb as server
 from tests.servers.dynamodb_proxy import cancelled, error
 from tests.servers.proxy import lost_answer
 from tests.stores import dynamodb as kit
 from tests.stores.dynamodb import THROTTLED
-from tests.stores.kit import ENTRIES, last_numbers
+from tests.stores.kit import ENTRIES, check_shared_transaction
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
 make = kit.make
 store = kit.store
 
@@ -60,21 +49,7 @@ def test_the_markers_and_the_log_cannot_have_one_name(dynamodb_session):
 
 async def test_entries_are_part_of_the_transaction_of_a_target(shared):
     target, store = shared
-
-    async def fail() -> None:
-        async with target.transaction() as items:
-            await store.append(ENTRIES[:1], session=items)
-            raise ZeroDivisionError
-
-    with suppress(ZeroDivisionError):
-        await fail()
-
-    assert await last_numbers(store) == []
-    async with target.transaction() as items:
-        await store.append(ENTRIES[:1], session=items)
-        assert await last_numbers(store) == []
-
-    assert await last_numbers(store) == [1]
+    await check_shared_transaction(store, target)
 
 
 async def test_a_taken_number_ends_the_transaction_of_a_target(shared):

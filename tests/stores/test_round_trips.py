@@ -11,15 +11,8 @@ import pytest
 from aflamingock import AuditEntry, Flamingock, RunStatus
 from aflamingock.abc import AuditStore
 from aflamingock.testing._log import chain
-from tests import places
 from tests.databases import DATABASES, Place
-from tests.servers import dynamodb, mariadb, mongodb, postgresql
 from tests.stores.kit import ENTRIES, FIRST, SECOND, continued
-
-postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
-place = places.place
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 
 
 @pytest.fixture

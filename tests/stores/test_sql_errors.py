@@ -24,18 +24,11 @@ from aflamingock.stores import _sql
 from aflamingock.stores.sql import SQLAuditStore
 from aflamingock.testing._log import chain
 from aflamingock.testing._patience import insist
-from tests.servers import free_port, mariadb, postgresql, sql
+from tests.servers import free_port
 from tests.servers.sql import SERVERS, query, url_of
 from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-postgresql_role, mariadb_role = postgresql.postgresql_role, mariadb.mariadb_role
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 @pytest.fixture(params=SERVERS)

@@ -22,15 +22,9 @@ from aflamingock.targets.sql import SQLTargetSystem
 from tests.kit import entries, history
 from tests.servers import sql
 from tests.servers.sql import DATABASES, query, url_of
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_shared_transaction, last_numbers
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 @pytest.fixture(params=DATABASES)
@@ -57,18 +51,12 @@ async def effects(url: URL) -> list[int]:
 
 
 async def test_entries_are_part_of_the_transaction_of_a_target(store, target, url):
-    with suppress(ZeroDivisionError):
-        async with target.transaction() as session:
-            await store.append(ENTRIES[:1], session=session)
-            raise ZeroDivisionError
-
-    assert await last_numbers(store) == []
+    await check_shared_transaction(store, target)
     async with target.transaction() as session:
         await session.execute(text("INSERT INTO effect VALUES (1)"))
-        await store.append(ENTRIES[:1], session=session)
-        assert await last_numbers(store) == []
+        await store.append(ENTRIES[1:2], session=session)
 
-    assert await last_numbers(store) == [1]
+    assert await last_numbers(store) == [2, 1]
     assert await effects(url) == [1]
 
 

@@ -13,15 +13,19 @@ import pytest
 from anyio.to_thread import run_sync
 
 from aflamingock.abc import AuditStore
-from aflamingock.exceptions import (
-    AuditStoreError,
-    ConfigurationError,
-)
+from aflamingock.exceptions import AuditStoreError, AuditStoreSchemaError, ConfigurationError
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from aflamingock.testing import AuditStoreSuite
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers, names_in, query
+from tests.stores.kit import (
+    ENTRIES,
+    FIRST,
+    check_that_it_must_be_open,
+    last_numbers,
+    names_in,
+    query,
+)
 
 
 class TestSQLiteAuditStore(AuditStoreSuite):
@@ -79,7 +83,7 @@ async def test_nothing_is_in_a_file_of_somebody_else(tmp_path, path):
 async def test_what_is_missing_is_told_with_its_file_and_can_be_created_by_hand(path):
     async with SQLiteAuditStore(path, auto_create=False) as store:
         with pytest.raises(AuditStoreError, match="CREATE TABLE"):
-            await store.swap_record(None, FIRST)
+            await store.create()
 
         commands = await store.verify_schema()
         assert len(commands) == 5
@@ -164,21 +168,13 @@ async def test_tables_are_named_as_asked(path):
 async def test_writing_before_creation_says_what_to_do(path):
     async with SQLiteAuditStore(path) as store:
         for _ in range(2):
-            with pytest.raises(AuditStoreError, match=r"audit\.db has no such table.*create"):
-                await store.append(ENTRIES)
+            for write in (store.append(ENTRIES), store.swap_record(None, FIRST)):
+                with pytest.raises(AuditStoreSchemaError, match=r"has no such table.*create"):
+                    await write
 
-            async with aiosqlite.connect(path) as other:
-                await other.execute("CREATE TABLE IF NOT EXISTS users (id)")
-
-
-async def test_the_first_swap_creates_the_file_of_the_leases_only(tmp_path, path):
-    async with SQLiteAuditStore(path) as store:
-        assert not await store.swap_record(FIRST, SECOND)
-        assert await run_sync(names_in, tmp_path) == []
-
-        assert await store.swap_record(None, FIRST)
-
-    assert await run_sync(names_in, tmp_path) == ["audit.db.lease"]
+            for name in (path, f"{path}.lease"):
+                async with aiosqlite.connect(name) as other:
+                    await other.execute("CREATE TABLE IF NOT EXISTS users (id)")
 
 
 CREATE = """
@@ -252,10 +248,4 @@ def test_the_markers_and_the_log_cannot_have_one_name():
 
 
 async def test_it_must_be_open(path):
-    store = SQLiteAuditStore(path)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await store.last("shop", 1)
-
-        await store.open()
-        await store.aclose()
+    await check_that_it_must_be_open(SQLiteAuditStore(path))

@@ -95,7 +95,7 @@ def test_a_transaction_is_shared_before_anything_is_open(tmp_path, path):
     assert not SQLiteAuditStore(link).shares(SQLiteTargetSystem("db", tmp_path / "other.db"))
 
 
-@pytest.mark.parametrize("bad", ["", ":memory:", "file:x.db", "a\0b"])
+@pytest.mark.parametrize("bad", ["", None, ":memory:", "file:x.db", "a\0b"])
 def test_what_is_no_path_of_a_file_is_refused(bad):
     with pytest.raises(ConfigurationError):
         SQLiteAuditStore(bad)

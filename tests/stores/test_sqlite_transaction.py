@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import aiosqlite
 import pytest
 
-from aflamingock.exceptions import (
-    FlamingockError,
-    SequenceConflictError,
-    SystemBusyError,
-)
+from aflamingock.exceptions import FlamingockError, SequenceConflictError, SystemBusyError
 from aflamingock.stores import _sqlite as plumbing
 from aflamingock.stores.sqlite import SQLiteAuditStore
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers, query
+from tests.stores.kit import ENTRIES, FIRST, SECOND, check_shared_transaction, last_numbers, query
 
 
 async def test_the_lease_is_renewed_while_a_transaction_holds_the_log(store, path):
@@ -57,17 +51,7 @@ async def test_entries_are_part_of_the_transaction_of_a_target(path):
     target = SQLiteTargetSystem("db", path)
     async with target, SQLiteAuditStore.from_target_system(target) as store:
         await store.create()
-        with suppress(ZeroDivisionError):
-            async with target.transaction() as session:
-                await store.append(ENTRIES[:1], session=session)
-                raise ZeroDivisionError
-
-        assert await last_numbers(store) == []
-        async with target.transaction() as session:
-            await store.append(ENTRIES[:1], session=session)
-            assert await last_numbers(store) == []
-
-        assert await last_numbers(store) == [1]
+        await check_shared_transaction(store, target)
 
 
 async def test_a_taken_number_ends_the_transaction_of_a_target(path):

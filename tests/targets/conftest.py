@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.targets.kit import run
+from tests.targets.sqlite import run
 
 
 @pytest.fixture

@@ -1,33 +1,23 @@
-"""What the tests of the SQLite target have in common."""
+"""What the tests of target systems have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import pytest
 
-import aiosqlite
-
-from aflamingock.targets.sqlite import SQLiteTargetSystem
-
-Step = Callable[[aiosqlite.Connection], Awaitable[object]]
+from aflamingock.exceptions import ConfigurationError
 
 
-def sql(statement: str) -> Step:
-    return lambda session: session.execute(statement)
+async def check_that_it_must_be_open(target) -> None:
+    """Check what a target system says before it is opened, and after it was closed."""
+    for _ in range(2):
+        for use in (target.handles, target.transaction):
+            with pytest.raises(ConfigurationError, match="not open"):
+                async with use():
+                    pass
 
+        for call in (target.claim_marker("k", "c"), target.remove_marker("k")):
+            with pytest.raises(ConfigurationError, match="not open"):
+                await call
 
-async def transact(target: SQLiteTargetSystem, *steps: Step) -> None:
-    async with target.transaction() as session:
-        for step in steps:
-            await step(session)
-
-
-async def run(target: SQLiteTargetSystem, statement: str) -> list[Any]:
-    async with target.handles() as objects:
-        db = objects["db"]
-        assert isinstance(db, aiosqlite.Connection)
-        return list(await db.execute_fetchall(statement))
-
-
-async def rows(target) -> list[int]:
-    return [x for (x,) in await run(target, "SELECT x FROM t ORDER BY x")]
+        await target.open()
+        await target.aclose()

@@ -8,21 +8,13 @@ import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
 
 from aflamingock._states import MarkerOutcome
-from aflamingock.exceptions import (
-    ConfigurationError,
-    FlamingockError,
-    LockLostError,
-)
+from aflamingock.exceptions import ConfigurationError, FlamingockError, LockLostError
 from aflamingock.targets.dynamodb import DynamoDBTargetSystem, TransactWriteItems
 from aflamingock.testing import TargetSystemSuite
-from tests.servers import dynamodb as server
 from tests.targets import dynamodb as kit
 from tests.targets.dynamodb import put, values
+from tests.targets.kit import check_that_it_must_be_open
 
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
 table = kit.table
 make = kit.make
 target = kit.target
@@ -81,13 +73,7 @@ def test_odd_options_are_refused(make, options):
 
 
 async def test_it_must_be_open(make):
-    target = make()
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await target.claim_marker("k", "c")
-
-        await target.open()
-        await target.aclose()
+    await check_that_it_must_be_open(make())
 
 
 async def test_all_kinds_of_items_are_written_together(target, table, dynamodb_client):

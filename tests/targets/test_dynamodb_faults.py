@@ -6,24 +6,14 @@ import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
 
 from aflamingock._states import MarkerOutcome
-from aflamingock.exceptions import (
-    FlamingockError,
-    SystemBusyError,
-    UnknownOutcomeError,
-)
+from aflamingock.exceptions import FlamingockError, SystemBusyError, UnknownOutcomeError
 from aflamingock.targets import _dynamodb_table as tables
-from tests.servers import dynamodb as server
 from tests.servers.dynamodb_proxy import answered, cancelled, changed, error
 from tests.servers.proxy import lost_answer, lost_call, pass_on
 from tests.targets import dynamodb as kit
 from tests.targets.dynamodb import put, transact, values
 
 BUSY = error("ThrottlingException")
-dynamodb_url = server.dynamodb_url
-dynamodb_session = server.dynamodb_session
-dynamodb_client = server.dynamodb_client
-dynamodb_prefix = server.dynamodb_prefix
-dynamodb_proxy = server.dynamodb_proxy
 table = kit.table
 make = kit.make
 target = kit.target

@@ -16,14 +16,9 @@ from aflamingock.targets.sql import SQLTargetSystem
 from aflamingock.testing import TargetSystemSuite
 from tests.servers import sql
 from tests.servers.sql import DATABASES, query, url_of
+from tests.targets.kit import check_that_it_must_be_open
 
-postgresql_server, postgresql_url = sql.postgresql_server, sql.postgresql_url
-mariadb_server, mariadb_url = sql.mariadb_server, sql.mariadb_url
-
-
-@pytest.fixture(autouse=True)
-def excused(blockbuster):
-    sql.excuse_drivers(blockbuster)
+pytestmark = pytest.mark.usefixtures("excused_sql")
 
 
 def connection_of(objects: Mapping[str, Any]) -> AsyncConnection:
@@ -242,14 +237,4 @@ def test_an_odd_name_of_the_markers_is_refused(name):
 
 
 async def test_it_must_be_open(url):
-    target = SQLTargetSystem.from_url("db", url)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            await target.claim_marker("k", "c")
-
-        with pytest.raises(ConfigurationError, match="not open"):
-            async with target.handles():
-                pass
-
-        await target.open()
-        await target.aclose()
+    await check_that_it_must_be_open(SQLTargetSystem.from_url("db", url))

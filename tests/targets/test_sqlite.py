@@ -12,15 +12,14 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from aflamingock.exceptions import (
-    ConfigurationError,
-)
+from aflamingock.exceptions import ConfigurationError
 from aflamingock.targets import _sqlite_place as place
 from aflamingock.targets.sql import SQLTargetSystem
 from aflamingock.targets.sqlite import SQLiteTargetSystem
 from aflamingock.testing import TargetSystemSuite
 from tests.servers.sql import excuse_drivers
-from tests.targets.kit import rows, run, transact
+from tests.targets.kit import check_that_it_must_be_open
+from tests.targets.sqlite import rows, run, transact
 
 
 async def connection_of(objects: Mapping[str, Any]) -> aiosqlite.Connection:
@@ -118,14 +117,7 @@ async def test_a_file_that_is_no_database_is_named(path):
 
 
 async def test_it_must_be_open(path):
-    target = SQLiteTargetSystem("db", path)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="not open"):
-            async with target.handles():
-                pass
-
-        await target.open()
-        await target.aclose()
+    await check_that_it_must_be_open(SQLiteTargetSystem("db", path))
 
 
 async def test_the_journal_mode_stays(path):

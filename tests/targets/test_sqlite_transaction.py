@@ -10,14 +10,10 @@ import anyio
 import pytest
 
 from aflamingock._states import MarkerOutcome
-from aflamingock.exceptions import (
-    FlamingockError,
-    SystemBusyError,
-    UnknownOutcomeError,
-)
+from aflamingock.exceptions import FlamingockError, SystemBusyError, UnknownOutcomeError
 from aflamingock.targets import sqlite as module
 from aflamingock.targets.sqlite import SQLiteTargetSystem
-from tests.targets.kit import rows, run, sql, transact
+from tests.targets.sqlite import rows, run, sql, transact
 
 
 @pytest.mark.parametrize(
