@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
 
-from acouchbase.cluster import AsyncCluster
-from couchbase.auth import PasswordAuthenticator
 from couchbase.exceptions import (
     CasMismatchException,
     CouchbaseException,
@@ -17,15 +16,14 @@ from couchbase.exceptions import (
     DocumentNotFoundException,
     DurabilityImpossibleException,
 )
-from couchbase.options import ClusterOptions, ClusterTimeoutOptions
 from couchbase.result import GetResult
 from couchbase.transcoder import JSONTranscoder
 
 from ..exceptions import (
     AuditStoreConnectionError,
     AuditStoreError,
+    AuditStoreIndexError,
     AuditStorePermissionError,
-    ConfigurationError,
     FlamingockError,
     SystemBusyError,
     UnknownOutcomeError,
@@ -41,8 +39,10 @@ from ..targets._couchbase import (
 
 T = TypeVar("T")
 
+Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
+
+_FOR_EVER = timedelta(0)
 _LONGEST_NAME = 180  # a key has 246 bytes at the most
-_SCHEMES = {"couchbase", "couchbases"}
 
 TRIES = 20
 """How often a document is read again that others have changed."""
@@ -86,18 +86,48 @@ class AuditKeyspace(Keyspace):
             self._is_complete = True
 
     async def missing(self) -> tuple[bool, list[str]]:
-        """Return whether the scope is missing, and which of the collections."""
-        scope_is_missing, missing = await self._telling(self.find_missing(self.names), writes=False)
+        """
+        Return whether the scope is missing, and which of the collections.
+
+        :raises AuditStoreIndexError: if the documents of one expire
+        """
+        there = await self._telling(self.collections(), writes=False)
+        for name in self.names:
+            if there and there.get(name, _FOR_EVER) > _FOR_EVER:
+                raise AuditStoreIndexError(
+                    f"Failed to create audit store indexes: the collection {name!r} of {self} is "
+                    f"there already, and its documents expire after {there[name]}. Give the "
+                    "repository another name, or create the collection without a maximum time to "
+                    "live."
+                )
+
+        missing = [name for name in self.names if name not in (there or {})]
         self._is_complete = not missing
-        return scope_is_missing, missing
+        return there is None, missing
 
     async def is_there(self, name: str) -> bool:
         """Say whether a collection is there; asks only until all are."""
         return self._is_complete or name not in (await self.missing())[1]
 
-    async def complete(self) -> None:
-        """Create what is missing."""
-        await self._telling(self.create(self.names), writes=False)
+    async def complete(self, commands: Sequence[str]) -> None:
+        """
+        Create what is missing.
+
+        :param commands: do so by hand
+        :raises AuditStoreIndexError: if the server refuses
+        """
+        try:
+            await self._telling(self.create(self.names), writes=False)
+        except AuditStoreError as exc:
+            if type(exc) is not AuditStoreError:  # of the connection, or of rights
+                raise
+
+            raise AuditStoreIndexError(
+                f"Failed to create audit store indexes: {self} has refused a collection "
+                f"({type(exc.__cause__).__name__}). Remove what is in the way, and create them by "
+                "hand:\n" + "\n".join(commands)
+            ) from exc.__cause__
+
         self._is_complete = True
 
     async def get(self, name: str, key: str) -> GetResult | None:
@@ -132,12 +162,7 @@ class AuditKeyspace(Keyspace):
 
         return int(written.cas or 0)
 
-    async def update(
-        self,
-        name: str,
-        key: str,
-        change: Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None],
-    ) -> None:
+    async def update(self, name: str, key: str, change: Change) -> None:
         """
         Replace a document by what *change* makes of it.
 
@@ -146,7 +171,7 @@ class AuditKeyspace(Keyspace):
         """
         for _ in range(TRIES):
             found = await self.get(name, key)
-            new = change(found.content_as[dict] if found else None)
+            new = self.restored(key, partial(_changed, found, change))
             if new is None:
                 return
 
@@ -155,6 +180,20 @@ class AuditKeyspace(Keyspace):
                 return
 
         raise self.busy()
+
+    def restored(self, key: str, restore: Callable[[], T]) -> T:
+        """
+        Return what *restore* makes of a document that was read.
+
+        :raises AuditStoreError: if it is not what was written
+        """
+        try:
+            return restore()
+        except (CouchbaseException, AttributeError, LookupError, TypeError, ValueError) as exc:
+            raise AuditStoreError(
+                f"The document {key!r} in {self} is damaged: it is not what was written there "
+                f"({type(exc).__name__}). Restore it from a backup."
+            ) from exc
 
     def busy(self) -> SystemBusyError:
         """Return the error for a document that changes all the time."""
@@ -228,32 +267,5 @@ class AuditKeyspace(Keyspace):
         return AuditStoreError(f"The audit store in {self} refused: {type(exc).__name__}.{hint}")
 
 
-def read_url(url: str) -> tuple[str, str, str]:
-    """
-    Return the URL without credentials, the user and the password.
-
-    :raises ConfigurationError: if it is no URL of Couchbase
-    """
-    try:
-        parts = urlsplit(url)
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    except ValueError:
-        parts, user, password = urlsplit(""), "", ""
-
-    hosts = parts.netloc.rpartition("@")[2]
-    if parts.scheme not in _SCHEMES or not (user and password and hosts) or parts.path.strip("/"):
-        # It is not repeated: it may hold a password.
-        raise ConfigurationError(
-            "The URL of the audit store is no URL of Couchbase. Give couchbase://USER:PASSWORD@HOST"
-            " or couchbases://…; special characters have to be percent-encoded."
-        )
-
-    return urlunsplit((parts.scheme, hosts, "", parts.query, "")), user, password
-
-
-async def connect(url: str) -> AsyncCluster:
-    """Return a cluster of our own, in this event loop."""
-    address, user, password = read_url(url)
-    timeouts = ClusterTimeoutOptions(bootstrap_timeout=2 * limit())
-    options = ClusterOptions(PasswordAuthenticator(user, password), timeout_options=timeouts)
-    return await settled(lambda: AsyncCluster.connect(address, options))
+def _changed(found: GetResult | None, change: Change) -> Mapping[str, Any] | None:
+    return change(found.content_as[dict] if found else None)

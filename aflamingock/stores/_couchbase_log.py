@@ -12,7 +12,7 @@ shows in the tail's attributes, and each of both changes the CAS that the other 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from ..exceptions import AuditStoreError, SystemBusyError, UnknownOutcomeError
 from ..targets._couchbase import limit
 from ..targets._couchbase_transaction import TransactionContext, transact
 from ._couchbase import REFUSED, TRIES, AuditKeyspace, key_of
-from ._couchbase_tail import Tail
+from ._couchbase_tail import Tail, entries_in
 
 SEGMENT = 16
 """How many entries a segment has; a part of the format, never to be changed."""
@@ -120,7 +120,7 @@ class Log:
 
         try:
             found = await context.get(collection, tail.key)
-            tail = Tail.from_document(service, found.content_as[dict])
+            tail = self._restored(service, lambda: found.content_as[dict])
             new = tail.with_entries(tail.unwritten(entries))
             await context.replace(found, new.to_document())
         except CouchbaseException as exc:
@@ -167,7 +167,7 @@ class Log:
                 # it does not come to that while the tail is held.
                 trifle = await context.insert(collection, key_of("staged", new_id()), {})
                 found = await context.get(collection, tail.key)
-                current = Tail.from_document(tail.service, found.content_as[dict])
+                current = self._restored(tail.service, lambda: found.content_as[dict])
                 new = current.with_entries(current.unwritten(part))
                 await context.replace(found, new.to_document())
                 await context.remove(trifle)
@@ -196,10 +196,10 @@ class Log:
             self._tails[service] = tail
             return tail
 
-        if found.exists(0):
+        if self._keyspace.restored(tail.key, lambda: found.exists(0)):
             return await self._read_staged(tail)
 
-        tail = Tail.from_document(service, found.content_as[dict](1), cas=found.cas)
+        tail = self._restored(service, lambda: found.content_as[dict](1), cas=found.cas)
         self._tails[service] = tail
         return tail
 
@@ -209,13 +209,16 @@ class Log:
         try:
             async with self._transaction() as context:
                 found = await context.get(collection, tail.key)
-                document = found.content_as[dict]
         except (CouchbaseException, UnknownOutcomeError) as exc:
             raise SystemBusyError(
                 f"A transaction holds the end of the log in {self._keyspace}. Try again."
             ) from exc
 
-        return Tail.from_document(tail.service, document, cas=1, is_staged=True)
+        return self._restored(tail.service, lambda: found.content_as[dict], cas=1, is_staged=True)
+
+    def _restored(self, service: str, read: Callable[[], Mapping[str, Any]], **values: Any) -> Tail:
+        key = Tail(service=service).key
+        return self._keyspace.restored(key, lambda: Tail.from_document(service, read(), **values))
 
     def _transaction(self) -> Any:
         patience = limit().total_seconds()
@@ -243,15 +246,15 @@ class Log:
         return [document for number in numbers for document in found[number]]
 
     async def _read_segment(self, service: str, number: int) -> Sequence[Mapping[str, Any]]:
-        found = await self._keyspace.get(self._name, self._segment_key(service, number))
+        key = self._segment_key(service, number)
+        found = await self._keyspace.get(self._name, key)
         if found is None:
             raise AuditStoreError(
                 f"Segment {number} of the log of service {service!r} has disappeared from "
                 f"{self._keyspace}."
             )
 
-        segment: Sequence[Mapping[str, Any]] = found.content_as[dict]["entries"]
-        return segment
+        return self._keyspace.restored(key, lambda: entries_in(found.content_as[dict]))
 
     @staticmethod
     def _segment_key(service: str, number: int) -> str:

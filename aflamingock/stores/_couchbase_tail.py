@@ -30,9 +30,8 @@ class Tail:
     @classmethod
     def from_document(cls, service: str, document: Mapping[str, Any], **values: Any) -> Self:
         """Restore a tail from :meth:`to_document`."""
-        return cls(
-            service=service, sealed=document["sealed"], entries=document["entries"], **values
-        )
+        entries = entries_in(document)
+        return cls(service=service, sealed=int(document["sealed"]), entries=entries, **values)
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored."""
@@ -67,6 +66,15 @@ class Tail:
                 raise SequenceConflictError(entry.sequence, state=entry.state)
 
         return new
+
+
+def entries_in(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the entries of a tail or of a segment, each of which can be restored."""
+    entries: Sequence[Mapping[str, Any]] = document["entries"]
+    for entry in entries:
+        AuditEntry.from_document(entry)
+
+    return entries
 
 
 def _to_document(entry: AuditEntry) -> dict[str, Any]:

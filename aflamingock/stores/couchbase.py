@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
 from ..targets._couchbase import check_names
 from ..targets._couchbase_transaction import TransactionContext
 from ..targets.couchbase import CouchbaseTargetSystem
-from ._couchbase import REFUSED, TRIES, AuditKeyspace, connect, key_of, read_url
+from ._couchbase import REFUSED, TRIES, AuditKeyspace, key_of
 from ._couchbase_log import Log
+from ._couchbase_url import connect, read_url
 
 if TYPE_CHECKING:
     from acouchbase.cluster import AsyncCluster
+
+T = TypeVar("T")
 
 _NONE = ("", 0)
 
@@ -105,19 +108,25 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
 
     async def create(self) -> None:
         """
-        Create the scope and the collections that are missing.
+        Create the scope and the collections that are missing; there are no indexes.
 
         :raises AuditStorePermissionError: if the user lacks a right
+        :raises AuditStoreIndexError: if the server refuses a collection, or the documents of one
+            that is there expire
         :raises AuditStoreError: if something is missing, and ``auto_create`` is off
         """
         if not self.auto_create:
             return await self.require_schema()
 
-        if await self.verify_schema():
-            await self._keyspace.complete()
+        if commands := await self.verify_schema():
+            await self._keyspace.complete(commands)
 
     async def verify_schema(self) -> list[str]:
-        """Return the commands that create what is missing; none if all is there."""
+        """
+        Return the commands that create what is missing; none if all is there.
+
+        :raises AuditStoreIndexError: if the documents of a collection that is there expire
+        """
         self._require_open()
         scope_is_missing, missing = await self._keyspace.missing()
         scope = self._keyspace.scope_name
@@ -186,13 +195,14 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         """Return the record last written under *key*, without an age."""
         self._require_open()
         self._seen.pop(key, None)
-        found = await self._keyspace.get(self._records, key_of("record", key))
+        place = key_of("record", key)
+        found = await self._keyspace.get(self._records, place)
         if found is None:
             return None
 
-        document = found.content_as[dict]
-        self._seen[key] = (document["token"], int(found.cas or 0))
-        return Record(key=key, token=document["token"], value=document["value"])
+        record = self._keyspace.restored(place, lambda: _to_record(key, found.content_as[dict]))
+        self._seen[key] = (record.token, int(found.cas or 0))
+        return record
 
     async def swap_record(self, current: Record | None, new: Record) -> bool:
         """Write the record *new* if *current* still stands; one operation for who has read it."""
@@ -240,11 +250,18 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
     async def issues(self, service: str) -> Sequence[Issue]:
         """Return the kept issues of a service, oldest first."""
         self._require_open()
-        listed = await self._keyspace.get(self._issues, key_of("issues", service))
-        ids = listed.content_as[dict]["ids"] if listed else []
-        found = [await self._keyspace.get(self._issues, _issue_key(service, id)) for id in ids]
-        kept = [Issue.from_document(one.content_as[dict]) for one in found if one]
+        ids = await self._restored(key_of("issues", service), lambda document: document["ids"])
+        keys = [_issue_key(service, id) for id in ids or ()]
+        found = [await self._restored(key, Issue.from_document) for key in keys]
+        kept = [issue for issue in found if issue is not None]
         return sorted(kept, key=lambda issue: (issue.created_at, issue.issue_id))
+
+    async def _restored(self, key: str, read: Callable[[Mapping[str, Any]], T]) -> T | None:
+        found = await self._keyspace.get(self._issues, key)
+        if found is None:
+            return None
+
+        return self._keyspace.restored(key, lambda: read(found.content_as[dict]))
 
     def open_side_channel(self) -> AbstractAsyncContextManager[AuditStore[Any]] | None:
         """Return ``None``: there is one cluster per process, and it belongs to its event loop."""
@@ -263,6 +280,10 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
 
     def _require_open(self) -> None:
         _ = self._keyspace.bucket
+
+
+def _to_record(key: str, document: Mapping[str, Any]) -> Record:
+    return Record(key=key, token=document["token"], value=dict(document["value"]))
 
 
 def _issue_key(service: str, issue_id: str) -> str:

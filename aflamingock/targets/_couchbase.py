@@ -189,14 +189,23 @@ class Keyspace:
         """Return a collection of the scope."""
         return self.bucket.scope(self.scope_name).collection(name)
 
+    async def collections(self) -> Mapping[str, timedelta] | None:
+        """
+        Return the collections of the scope, and after which time their documents expire.
+
+        :return: ``None`` if there is no scope; not above zero for documents that stay
+        """
+        management = self.bucket.collections()
+        for scope in await settled(lambda: management.get_all_scopes(timeout=limit())):
+            if scope.name == self.scope_name:
+                return {one.name: one.max_expiry or timedelta(0) for one in scope.collections}
+
+        return None
+
     async def find_missing(self, names: Sequence[str]) -> tuple[bool, list[str]]:
         """Return whether the scope is missing, and which of these collections."""
-        management = self.bucket.collections()
-        scopes = await settled(lambda: management.get_all_scopes(timeout=limit()))
-        existing = {scope.name: {found.name for found in scope.collections} for scope in scopes}
-        there = existing.get(self.scope_name, set())
-        is_missing = self.scope_name not in existing
-        return is_missing, [name for name in names if name not in there]
+        there = await self.collections()
+        return there is None, [name for name in names if name not in (there or {})]
 
     async def create(self, names: Sequence[str]) -> None:
         """Create what is missing; others may do so at the same time."""

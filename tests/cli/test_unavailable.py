@@ -12,10 +12,19 @@ import anyio
 import pytest
 
 from tests.servers import free_port
+from tests.servers.couchbase.fixtures import (
+    ADMINISTRATOR,
+    BUCKET,
+    READER,
+    CouchbaseServer,
+    couchbase_server,
+)
 from tests.servers.mongodb import ADMIN
 from tests.servers.sql import query
 
 from .conftest import ROOT
+
+__all__ = ["couchbase_server"]
 
 pytestmark = pytest.mark.processes
 
@@ -53,6 +62,11 @@ def dynamo(url: str, *, options: str = "") -> str:
     return APP.format(module="dynamodb", name="DynamoDBAuditStore", arguments=arguments)
 
 
+def couchbase(url: str, *, options: str = "") -> str:
+    arguments = f"{url!r}, {BUCKET!r}, scope_name='test_{uuid4().hex[:16]}'{options}"
+    return APP.format(module="couchbase", name="CouchbaseAuditStore", arguments=arguments)
+
+
 def apply(folder: Path, app: str, **environment: str) -> tuple[int, str]:
     """Apply through the command line; return its code and what it has said."""
     (folder / "changes").mkdir()
@@ -70,7 +84,7 @@ def apply(folder: Path, app: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mariadb", "mongodb", "dynamodb"])
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb", "mongodb", "dynamodb", "couchbase"])
 def test_a_server_that_is_not_there(tmp_path: Path, kind: str) -> None:
     from sqlalchemy import URL
 
@@ -80,6 +94,7 @@ def test_a_server_that_is_not_there(tmp_path: Path, kind: str) -> None:
         "mariadb": sql(URL.create("mysql+asyncmy", "me", "secret", "127.0.0.1", port, "shop")),
         "mongodb": mongo(f"mongodb://me:secret@127.0.0.1:{port}"),
         "dynamodb": dynamo(f"http://127.0.0.1:{port}"),
+        "couchbase": couchbase(f"couchbase://me:secret@127.0.0.1:{port}"),
     }[kind]
 
     code, told = apply(tmp_path, app)
@@ -153,6 +168,23 @@ def test_a_dynamodb_that_does_not_let_us(
             keys["AWS_SECRET_ACCESS_KEY"] = "secret"
 
     code, told = apply(tmp_path, app, **keys)
+
+    assert code == 6, told
+    assert words in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("case", ["password", "rights", "tables"])
+def test_a_couchbase_that_does_not_let_us(
+    couchbase_server: CouchbaseServer, tmp_path: Path, case: str
+) -> None:
+    app, words = {
+        "password": (couchbase(couchbase_server.url(ADMINISTRATOR[0], "secret")), CONNECT),
+        "rights": (couchbase(couchbase_server.url(*READER)), RIGHTS),
+        "tables": (couchbase(couchbase_server.url(), options=", auto_create=False"), "auto_create"),
+    }[case]
+
+    code, told = apply(tmp_path, app)
 
     assert code == 6, told
     assert words in told

@@ -26,6 +26,6 @@ DATABASES: dict[str, Database] = {
     "couchbase": Couchbase(),
 }
 SERVERS = tuple(name for name, database in DATABASES.items() if not database.single_host)
-UNCOUNTED = ("sqlite", "couchbase")
+UNCOUNTED = ("sqlite",)
 FAMILIES = tuple(name for name in DATABASES if name not in UNCOUNTED)
 """Those whose driver tells of each round trip."""

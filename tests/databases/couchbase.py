@@ -10,6 +10,8 @@ from aflamingock.abc import AuditStore, TransactionalTargetSystem
 
 from .database import Database, Place, transactional_change
 
+_LOOK = "manager_collections_get_all_scopes"
+
 
 class Couchbase(Database):
     """A scope; the effects are one document, since nothing is found by a query."""
@@ -26,10 +28,11 @@ class Couchbase(Database):
 
     @asynccontextmanager
     async def connect(self, place: Place, calls: list[str] | None = None) -> AsyncIterator[Any]:
-        """Lend a cluster; the stand-in counts the calls itself."""
+        """Lend a cluster; that a store looks at its collections is part of opening it."""
         from tests.servers.couchbase.fixtures import connected
 
-        async with connected(place.url) as cluster:
+        tracer = None if calls is None else _tracer(calls)
+        async with connected(place.url, tracer=tracer) as cluster:
             yield cluster
 
     def target(self, client: Any, place: Place) -> TransactionalTargetSystem[Any]:
@@ -73,3 +76,27 @@ class Couchbase(Database):
 
     def _documents(self, bucket: Any, place: Place) -> Any:
         return bucket.scope(place.name).collection("effects")
+
+
+def _tracer(calls: list[str]) -> object:
+    from couchbase.observability.tracing import RequestSpan, RequestTracer
+
+    class Span(RequestSpan):
+        name = ""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def end(self, *_: Any, **__: Any) -> Any:
+            """It is counted already."""
+
+        set_attribute = set_attributes = add_event = set_status = end
+
+    class Tracer(RequestTracer):
+        def request_span(self, name: str, parent_span: Any = None, start_time: Any = None) -> Span:
+            if name == "dispatch_to_server" and parent_span.name != _LOOK:
+                calls.append(parent_span.name)
+
+            return Span(name)
+
+    return Tracer()

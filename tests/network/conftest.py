@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Literal
+from uuid import uuid4
 
 import pytest
 
+from tests.network.couchbase import CouchbaseSystem
 from tests.network.dynamodb import DynamoDBSystem
 from tests.network.mongodb import MongoDBSystem
 from tests.network.sql import SQLSystem
 from tests.network.system import System
 from tests.servers import sql
+from tests.servers.couchbase.fixtures import couchbase_server
 from tests.servers.proxy import Proxy
 
+__all__ = ["couchbase_server"]
 
-@pytest.fixture(params=["postgresql", "mariadb", "pymongo", "motor", "dynamodb"])
+
+@pytest.fixture(params=["postgresql", "mariadb", "pymongo", "motor", "dynamodb", "couchbase"])
 def empty_system(request: pytest.FixtureRequest) -> System:
     """Give a database without anything in it."""
     return _SYSTEMS[request.param](request)
@@ -37,12 +42,16 @@ def _mongodb(request: pytest.FixtureRequest, driver: Literal["pymongo", "motor"]
     request.getfixturevalue("excused")
     url, name = request.getfixturevalue("mongodb_url"), request.getfixturevalue("mongodb_name")
     # the driver itself would try again a write whose answer is lost, and hide it from the store
-    return MongoDBSystem(url, name, driver, retryWrites="false")
+    return MongoDBSystem(url, name, driver, retryWrites=False)
 
 
 def _dynamodb(request: pytest.FixtureRequest) -> System:
     url, prefix = (request.getfixturevalue(f"dynamodb_{name}") for name in ("url", "prefix"))
     return DynamoDBSystem(url, prefix)
+
+
+def _couchbase(request: pytest.FixtureRequest) -> System:
+    return CouchbaseSystem(request.getfixturevalue("couchbase_server"), f"test_{uuid4().hex[:16]}")
 
 
 _SYSTEMS = {
@@ -51,6 +60,7 @@ _SYSTEMS = {
     "pymongo": lambda request: _mongodb(request, "pymongo"),
     "motor": lambda request: _mongodb(request, "motor"),
     "dynamodb": _dynamodb,
+    "couchbase": _couchbase,
 }
 
 

@@ -40,6 +40,7 @@ async def settle(system: System, proxy: Proxy, changes: list[type], mode: Mode) 
         ("pymongo", "shared", silent_call),
         ("motor", "separate", silent_answer),
         ("dynamodb", "shared", silent_answer),
+        ("couchbase", "shared", silent_answer),
     ],
     indirect=["empty_system"],
 )

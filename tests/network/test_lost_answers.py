@@ -52,7 +52,7 @@ async def test_of_the_lease_it_is_looked_up(system, proxy):
 
 
 async def test_of_a_commit_the_log_resolves_it(system, proxy):
-    proxy.plan(system.commit, lost_answer)
+    system.lose_commit(proxy)
     report = await run(system, proxy)
     assert report.status is RunStatus.SUCCESS
     assert len(proxy.lost) == 1
@@ -60,8 +60,8 @@ async def test_of_a_commit_the_log_resolves_it(system, proxy):
 
 
 async def test_of_a_commit_and_the_claim_the_marker_resolves_it(system, proxy):
-    proxy.plan(system.commit, lost_answer)
-    proxy.plan("ABORTED", lost_answer, lost_call)
+    system.lose_commit(proxy)
+    proxy.plan(system.claim, lost_answer, lost_call)
     report = await run(system, proxy, mode="separate")
     assert report.status is RunStatus.SUCCESS
     assert len(proxy.lost) == 2

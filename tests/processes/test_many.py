@@ -44,7 +44,7 @@ def test_eight_processes_at_once_apply_each_of_fifty_changes_once(project: Proje
     assert len({entry.execution_id for entry in entries}) == 1
 
 
-@pytest.mark.parametrize("layout", ["one file", "separate", "two files", *FAMILIES, "couchbase"])
+@pytest.mark.parametrize("layout", ["one file", "separate", "two files", *FAMILIES])
 def test_eight_processes_at_once_commit_each_of_twenty_changes_once(
     project: Project, layout: str
 ) -> None:

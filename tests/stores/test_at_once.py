@@ -6,15 +6,8 @@ from typing import Any
 
 import anyio
 
-from tests import places
 from tests.databases import DATABASES
-from tests.servers import dynamodb, mariadb, mongodb, postgresql
 from tests.stores.kit import ENTRIES
-
-postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
-place = places.place
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 
 
 async def test_ten_handles_open_and_create_an_empty_database(place):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 
 import pytest
 
-from aflamingock import Flamingock, RunStatus, change
+from aflamingock import Flamingock, change
 from aflamingock._records import Record
 from aflamingock.exceptions import (
     AuditStoreError,
     ConfigurationError,
 )
-from aflamingock.stores._couchbase_log import SEGMENT
 from aflamingock.stores.couchbase import CouchbaseAuditStore
 from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from aflamingock.testing import AuditStoreSuite
-from aflamingock.testing._log import chain
 from tests.servers.couchbase.fixtures import (
     BUCKET,
     cluster,
@@ -26,19 +25,9 @@ from tests.servers.couchbase.fixtures import (
     scope_name,
 )
 from tests.stores.couchbase import make, store
-from tests.stores.kit import ENTRIES, FIRST, SECOND, continued, last_numbers
+from tests.stores.kit import ENTRIES, FIRST, SECOND, last_numbers
 
 __all__ = ["cluster", "couchbase_server", "couchbase_url", "make", "scope_name", "store"]
-
-
-CHANGE = """
-from aflamingock import change
-
-@change(id="a", author="tests")
-class A:
-    async def execute(self):
-        pass
-"""
 
 
 class TestCouchbaseAuditStore(AuditStoreSuite):
@@ -82,23 +71,12 @@ async def test_the_cluster_of_a_user_stays_open_and_that_of_the_store_does_not(
             await own.bucket(BUCKET).on_connect()
 
 
-async def test_each_operation_is_one_round_trip(couchbase_server, store, make):
-    async with make() as other:
-        couchbase_server.forget()
-        await store.last("shop", 8)
-        await store.append(ENTRIES[:1])
-        await store.append(ENTRIES[1:])
-        await store.swap_record(None, FIRST)
-        await store.swap_record(FIRST, SECOND)
-        await store.read_record(FIRST.key)
-        assert await last_numbers(other) == [3, 2, 1]
+async def test_a_cluster_of_its_own_leaves_no_thread(couchbase_url, scope_name):
+    before = set(threading.enumerate())
+    async with CouchbaseAuditStore.from_url(couchbase_url, BUCKET, scope_name=scope_name):
+        pass
 
-    operations = [operation for operation, _, _ in couchbase_server.document_calls()]
-    assert operations == [
-        *("LOOKUP_IN", "INSERT", "REPLACE"),
-        *("INSERT", "REPLACE", "GET"),
-        "LOOKUP_IN",
-    ]
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
 
 
 async def test_every_write_is_durable(couchbase_server, store):
@@ -108,23 +86,6 @@ async def test_every_write_is_durable(couchbase_server, store):
     await store.swap_record(FIRST, SECOND)
     writes = [c for c in couchbase_server.calls() if c.operation in ("INSERT", "REPLACE")]
     assert [call.is_durable for call in writes] == [True] * 3
-
-
-async def test_a_start_with_nothing_to_do_is_one_read_of_a_long_log(
-    couchbase_server, make, tmp_path
-):
-    (tmp_path / "_0001__a.py").write_text(CHANGE)
-    async with make() as store:
-        await Flamingock(changes=tmp_path, audit_store=store).run()
-        applied = [entry async for entry in store.entries("default")]
-        log = continued(chain(10_000, service="long", change_id="gone", epoch=1), applied)
-        for start in range(0, len(log), SEGMENT):
-            await store.append(log[start : start + SEGMENT])
-
-    couchbase_server.forget()
-    flamingock = Flamingock(changes=tmp_path, audit_store=make(), service="long")
-    assert (await flamingock.run()).status is RunStatus.NOTHING_TO_DO
-    assert [call[:2] for call in couchbase_server.document_calls()] == [("LOOKUP_IN", "tail::long")]
 
 
 async def test_what_is_missing_is_told_as_commands(make, scope_name):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from couchbase.exceptions import CouchbaseException
+from couchbase.management.collections import CreateCollectionSettings
 
 from aflamingock.exceptions import (
     AuditStoreConnectionError,
     AuditStoreError,
+    AuditStoreIndexError,
     AuditStorePermissionError,
     ConfigurationError,
     SystemBusyError,
@@ -34,6 +38,8 @@ from tests.servers.couchbase.fixtures import (
     impatient,
     scope_name,
 )
+from tests.servers.couchbase.proxy import CouchbaseProxy
+from tests.servers.proxy import Exchange
 from tests.stores.couchbase import make, store
 from tests.stores.kit import ENTRIES, FIRST, last_numbers
 
@@ -92,6 +98,35 @@ async def test_a_missing_right_is_told(couchbase_server, store, scope_name):
     async with CouchbaseAuditStore.from_url(url, BUCKET, scope_name=f"{scope_name}_2") as other:
         with pytest.raises(AuditStorePermissionError):
             await other.create()
+
+
+async def test_a_collection_that_is_refused_is_told_with_the_commands(couchbase_server, scope_name):
+    async def refuse(exchange: Exchange) -> None:
+        body = b'{"errors":{"_":"Maximum number of collections has been reached"}}'
+        head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await exchange.reply(head + body)
+
+    proxy = CouchbaseProxy(couchbase_server)
+    proxy.plan("POST .*flamingockIssues", refuse)
+    try:
+        async with CouchbaseAuditStore.from_url(proxy.url, BUCKET, scope_name=scope_name) as store:
+            with pytest.raises(AuditStoreIndexError, match="Failed to create audit") as error:
+                await store.create()
+
+            assert isinstance(error.value.__cause__, CouchbaseException)
+            assert f"--create-collection {scope_name}.flamingockIssues" in str(error.value)
+            await store.create()
+    finally:
+        await anyio.to_thread.run_sync(proxy.stop)
+
+
+async def test_a_collection_whose_documents_expire_is_refused(cluster, make, scope_name):
+    collections = cluster.bucket(BUCKET).collections()
+    lasting = CreateCollectionSettings(max_expiry=timedelta(days=30))
+    await collections.create_scope(scope_name)
+    await collections.create_collection(scope_name, "flamingockAuditLog", lasting)
+    with pytest.raises(AuditStoreIndexError, match="'flamingockAuditLog' .* expire after 30 days"):
+        await make().open()
 
 
 async def test_who_may_not_look_at_collections_takes_them_to_be_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from couchbase.transcoder import RawBinaryTranscoder, RawJSONTranscoder
 
 from aflamingock.exceptions import AuditStoreError, UnknownOutcomeError
 from aflamingock.stores._couchbase_log import SEGMENT
@@ -16,7 +17,7 @@ from tests.servers.couchbase.fixtures import (
     scope_name,
 )
 from tests.stores.couchbase import TAIL, make, numbers, store
-from tests.stores.kit import ENTRIES
+from tests.stores.kit import ENTRIES, FIRST
 
 __all__ = [
     "cluster",
@@ -84,3 +85,49 @@ async def test_an_entry_whose_answer_was_lost_is_recognised(store, make):
     async with make() as other:
         await other.append(ENTRIES)
         assert await numbers(other) == [1, 2, 3]
+
+
+DAMAGES = {
+    "binary": (b"\x00\x01", RawBinaryTranscoder()),
+    "text": (b'"tail"', RawJSONTranscoder()),
+    "no JSON": (b"{", RawJSONTranscoder()),
+    "list": (b"[1]", RawJSONTranscoder()),
+    "empty": (b"{}", RawJSONTranscoder()),
+    "odd": (b'{"sealed": 0, "entries": [1], "token": "a", "value": 1}', RawJSONTranscoder()),
+    "without an id": (b'{"sealed": 0, "entries": [{"sequence": 1}]}', RawJSONTranscoder()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_end_of_the_log_is_told(store, log, damage):
+    await store.append(ENTRIES[:1])
+    body, transcoder = DAMAGES[damage]
+    await log.upsert(TAIL, body, transcoder=transcoder)
+    with pytest.raises(AuditStoreError, match=f"'{TAIL}' in .* is damaged"):
+        await store.last("shop", 8)
+
+    with pytest.raises(AuditStoreError, match=f"'{TAIL}' in .* is damaged"):
+        await numbers(store)
+
+    with pytest.raises(AuditStoreError, match=f"'{TAIL}' in .* is damaged"):
+        await store.append(ENTRIES[1:])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_segment_is_told(store, log, damage):
+    for entry in chain(3 * SEGMENT):
+        await store.append([entry])
+
+    body, transcoder = DAMAGES[damage]
+    await log.upsert("log::shop::1", body, transcoder=transcoder)
+    with pytest.raises(AuditStoreError, match="'log::shop::1' in .* is damaged"):
+        await numbers(store)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_record_is_told(cluster, store, scope_name, damage):
+    body, transcoder = DAMAGES[damage]
+    records = cluster.bucket(BUCKET).scope(scope_name).collection("flamingockLock")
+    await records.upsert(f"record::{FIRST.key}", body, transcoder=transcoder)
+    with pytest.raises(AuditStoreError, match=f"'record::{FIRST.key}' in .* is damaged"):
+        await store.read_record(FIRST.key)

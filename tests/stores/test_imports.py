@@ -29,6 +29,7 @@ print(*sorted(drivers & sys.modules.keys()))
         *((f"{kind}.sql", {"sqlalchemy"}) for kind in ("stores", "targets")),
         *((f"{kind}.mongodb", {"pymongo"}) for kind in ("stores", "targets")),
         *((f"{kind}.dynamodb", {"botocore"}) for kind in ("stores", "targets")),
+        *((f"{kind}.couchbase", {"acouchbase", "couchbase"}) for kind in ("stores", "targets")),
     ],
 )
 def test_a_store_and_a_target_import_no_driver_but_their_own(

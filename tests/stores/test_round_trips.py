@@ -11,15 +11,8 @@ import pytest
 from aflamingock import AuditEntry, Flamingock, RunStatus
 from aflamingock.abc import AuditStore
 from aflamingock.testing._log import chain
-from tests import places
 from tests.databases import DATABASES, Place
-from tests.servers import dynamodb, mariadb, mongodb, postgresql
 from tests.stores.kit import ENTRIES, FIRST, SECOND, continued
-
-postgresql_server, mariadb_server = postgresql.postgresql_server, mariadb.mariadb_server
-mongodb_url, excused = mongodb.mongodb_url, mongodb.excused
-place = places.place
-dynamodb_url, dynamodb_client = dynamodb.dynamodb_url, dynamodb.dynamodb_client
 
 
 @pytest.fixture
@@ -38,6 +31,7 @@ async def test_each_operation_is_one_round_trip(place, calls):
     async with opened(place, calls) as store:
         await store.create()
         assert await store.swap_record(None, FIRST)
+        assert await store.last("shop", 8) == []  # nobody appends to what he has not read
         for operation in (
             lambda: store.append(ENTRIES[:1]),
             lambda: store.append(ENTRIES[1:]),

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
-from couchbase.exceptions import TransactionOperationFailed
+from couchbase.exceptions import (
+    CouchbaseException,
+    DocumentNotFoundException,
+    TransactionOperationFailed,
+)
+from couchbase.transactions import TransactionKeyspace
 
 from aflamingock import ChangeFailedError, Flamingock, change
 from aflamingock._states import MarkerOutcome
@@ -22,6 +29,7 @@ from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from tests.servers.couchbase.fixtures import (
     BUCKET,
+    READER,
     cluster,
     connected,
     couchbase_server,
@@ -29,6 +37,7 @@ from tests.servers.couchbase.fixtures import (
     impatient,
     scope_name,
 )
+from tests.servers.couchbase.proxy import CouchbaseProxy
 from tests.targets.couchbase import insert, make, place, rows, target
 
 __all__ = [
@@ -190,6 +199,29 @@ async def test_a_server_that_does_not_answer_is_busy(couchbase_server, target, i
         await target.claim_marker("k", "c")
 
 
+async def test_a_server_that_is_away_at_the_first_claim_is_busy(couchbase_server, place, impatient):
+    proxy = CouchbaseProxy(couchbase_server)
+    try:
+        async with (
+            connected(proxy.url) as cluster,
+            CouchbaseTargetSystem("db", cluster, BUCKET, **place) as target,
+        ):
+            await anyio.to_thread.run_sync(proxy.refuse)
+            with pytest.raises(SystemBusyError, match="the server is away"):
+                await target.claim_marker("k", "c")
+    finally:
+        await anyio.to_thread.run_sync(proxy.stop)
+
+
+async def test_who_may_not_create_the_collection_of_the_markers_is_told(couchbase_server, place):
+    async with (
+        connected(couchbase_server.url(*READER)) as cluster,
+        CouchbaseTargetSystem("db", cluster, BUCKET, **place) as reader,
+    ):
+        with pytest.raises(CouchbaseException):
+            await reader.claim_marker("k", "c")
+
+
 async def test_a_transaction_that_cannot_be_begun_is_told(couchbase_url, place):
     async with connected(couchbase_url) as other:
         closed = CouchbaseTargetSystem("db", other, BUCKET, **place)
@@ -199,3 +231,42 @@ async def test_a_transaction_that_cannot_be_begun_is_told(couchbase_url, place):
         await closed.transaction().__aenter__()
 
     await closed.aclose()
+
+
+async def seen_in_a_transaction(target, *keys) -> list[str]:
+    found = []
+    async with target.transaction() as session:
+        for key in keys:
+            with suppress(DocumentNotFoundException):
+                await session.get(target.objects(session)["collection"], key)
+                found.append(key)
+
+    return found
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the SDK 4.6.3 loses it")
+async def test_what_is_committed_survives_when_the_sdk_cannot_read_it_to_tidy_up(
+    couchbase_server, make
+):
+    records = TransactionKeyspace(bucket=BUCKET, scope="_default", collection="_default")
+    tidying = {"cleanup_window": timedelta(seconds=1), "metadata_collection": records}
+    keys = ("torn-1", "torn-2")
+    async with make(transaction_timeout=1) as target:
+        refused = {"key": "torn-", "how": "refuse", "status": "NO_ACCESS", "times": 99}
+        with couchbase_server.failing("MUTATE_IN", skip=2, **refused):
+            async with target.transaction() as session:
+                for key in keys:
+                    await insert(target, session, key)
+
+        assert await seen_in_a_transaction(target, *keys) == list(keys)
+        couchbase_server.forget()
+        with couchbase_server.failing("LOOKUP_IN", **(refused | {"key": "torn-2"})):
+            async with connected(couchbase_server.url(), **tidying) as other:
+                _ = other.transactions  # begins with it
+                with anyio.fail_after(20):
+                    while ("INSERT", "torn-1", True) not in couchbase_server.calls():  # noqa: ASYNC110 - a process
+                        await anyio.sleep(0.1)
+
+                await anyio.sleep(0.5)
+
+        assert await seen_in_a_transaction(target, *keys) == list(keys)

@@ -41,9 +41,16 @@ class Fault:
 
 @dataclass(slots=True)
 class Bucket:
+    """
+    What a bucket has.
+
+    :ivar lifetimes: the longest life of documents, by the id of the collection; only told
+    """
+
     documents: Documents = field(default_factory=Documents)
     scopes: dict[str, dict[str, int]] = field(default_factory=lambda: {"_default": {"_default": 0}})
     identities: dict[str, int] = field(default_factory=lambda: {"_default": 0})
+    lifetimes: dict[int, int] = field(default_factory=dict)
     changes: int = 1
     last: int = 7
 
@@ -75,7 +82,12 @@ class Bucket:
                     "name": scope,
                     "uid": f"{self.identities[scope]:x}",
                     "collections": [
-                        {"name": name, "uid": f"{number:x}", "maxTTL": 0, "history": False}
+                        {
+                            "name": name,
+                            "uid": f"{number:x}",
+                            "maxTTL": self.lifetimes.get(number, 0),
+                            "history": False,
+                        }
                         for name, number in collections.items()
                     ],
                 }
@@ -89,6 +101,7 @@ class Cluster:
     What the node keeps.
 
     :ivar calls: how often each operation was asked for, on which key
+    :ivar addresses: the alternate addresses of the node, by the name of the network
     """
 
     def __init__(self) -> None:
@@ -96,6 +109,7 @@ class Cluster:
         self.passwords = {"Administrator": "pass:w/rd@1", "reader": "reader", "writer": "writer"}
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str, bool]] = []
+        self.addresses: dict[str, dict[str, Any]] = {}
         self.data_port = 0
         self.management_port = 0
 
@@ -132,10 +146,16 @@ class Cluster:
     def configuration(self, bucket: str | None) -> dict[str, Any]:
         node = f"127.0.0.1:{self.data_port}"
         services = {"kv": self.data_port, "mgmt": self.management_port}
+        itself = {
+            "services": services,
+            "thisNode": True,
+            "hostname": "127.0.0.1",
+            "alternateAddresses": self.addresses,
+        }
         configuration: dict[str, Any] = {
             "rev": 1,
             "revEpoch": 1,
-            "nodesExt": [{"services": services, "thisNode": True, "hostname": "127.0.0.1"}],
+            "nodesExt": [itself],
             "clusterCapabilities": {},
         }
         if bucket is None:

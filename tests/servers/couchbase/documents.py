@@ -143,6 +143,10 @@ class Documents:
 
         found.locked_until = 0.0
 
+    def keys(self, collection: int) -> list[str]:
+        """Return the keys of all that is there, staged, or deleted."""
+        return [key.decode() for place, key in self._documents if place == collection]
+
     def drop(self, collection: int) -> None:
         """Forget a whole collection."""
         for place in [place for place in self._documents if place[0] == collection]:

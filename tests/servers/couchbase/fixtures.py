@@ -25,7 +25,7 @@ from couchbase.auth import PasswordAuthenticator
 from couchbase.exceptions import ScopeNotFoundException
 from couchbase.options import ClusterOptions, TransactionConfig
 
-from aflamingock.stores._couchbase import read_url
+from aflamingock.stores._couchbase_url import read_url
 from aflamingock.targets import _couchbase as plumbing
 from tests.servers import data_folder, free_port, guarded, once, wait_until
 
@@ -58,12 +58,12 @@ class CouchbaseServer:
     """
 
     def __init__(self, stack: ExitStack) -> None:
-        folder, self.port, self._management = (
+        folder, self.port, self.management_port = (
             stack.enter_context(data_folder()),
             free_port(),
             free_port(),
         )
-        ports = (str(self.port), str(self._management))
+        ports = (str(self.port), str(self.management_port))
         log = folder / "log"
         process = stack.enter_context(guarded([sys.executable, "-c", _RUN, _ROOT, *ports], log=log))
         wait_until(self._listens, process, log=log)
@@ -74,11 +74,20 @@ class CouchbaseServer:
 
         return False
 
-    def url(self, user: str = ADMINISTRATOR[0], password: str = ADMINISTRATOR[1]) -> str:
-        """Return the URL for a user."""
-        return (
-            f"couchbase://{quote(user, safe='')}:{quote(password, safe='')}@127.0.0.1:{self.port}"
-        )
+    def url(
+        self,
+        user: str = ADMINISTRATOR[0],
+        password: str = ADMINISTRATOR[1],
+        *,
+        port: int | None = None,
+    ) -> str:
+        """
+        Return the URL for a user.
+
+        :param port: of a proxy
+        """
+        credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"couchbase://{credentials}@127.0.0.1:{port or self.port}"
 
     def calls(self) -> list[Call]:
         """Return what was asked since the last :meth:`forget`."""
@@ -91,6 +100,23 @@ class CouchbaseServer:
     def forget(self) -> None:
         """Forget the calls so far."""
         self._ask("forget")
+
+    def keys(self, scope: str, collection: str) -> list[str]:
+        """Return the keys of a collection, also of what is only staged, or deleted."""
+        keys: list[str] = self._ask("keys", [BUCKET, scope, collection])
+        return keys
+
+    def advertise(self, network: str, **ports: int) -> None:
+        """
+        Tell clients of a network other ports, as alternate addresses.
+
+        :param ports: by the name of the service
+        """
+        self._ask("address", [network, ports])
+
+    def withdraw(self, network: str) -> None:
+        """Forget the alternate addresses of a network."""
+        self._ask("withdraw", network)
 
     @contextmanager
     def failing(self, operation: str, how: str, **details: Any) -> Iterator[None]:
@@ -107,7 +133,7 @@ class CouchbaseServer:
             self._ask("heal")
 
     def _ask(self, what: str, body: object = None) -> Any:
-        url = f"http://127.0.0.1:{self._management}/tests/{what}"
+        url = f"http://127.0.0.1:{self.management_port}/tests/{what}"
         with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=30) as answer:
             return json.load(answer)
 
@@ -139,17 +165,26 @@ def couchbase_url(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def connected(url: str, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
+async def connected(url: str, *, tracer: Any = None, **cleanup: Any) -> AsyncIterator[AsyncCluster]:
     """
     Connect a cluster.
 
+    Its reports are off, because their threads would go on when it is closed.
+
+    :param tracer: is told by the SDK of each request
     :param cleanup: how the SDK tidies up the transactions of others; by default not at all
     """
     address, *credentials = read_url(url)
     config = TransactionConfig(
         **(cleanup or {"cleanup_lost_attempts": False, "cleanup_client_attempts": False})
     )
-    options = ClusterOptions(PasswordAuthenticator(*credentials), transaction_config=config)
+    options = ClusterOptions(
+        PasswordAuthenticator(*credentials),
+        transaction_config=config,
+        tracer=tracer,
+        enable_tracing=tracer is not None,
+        enable_metrics=False,
+    )
     cluster = await AsyncCluster.connect(address, options)
     try:
         yield cluster

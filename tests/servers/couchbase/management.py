@@ -100,7 +100,8 @@ class ManagementConnection:
         if method == "POST" and not rest:
             _create_scope(bucket, form["name"][0])
         elif method == "POST":
-            _create_collection(bucket, rest[0], form["name"][0])
+            number = _create_collection(bucket, rest[0], form["name"][0])
+            bucket.lifetimes[number] = int(form.get("maxTTL", ["0"])[0])
         else:
             _drop(bucket, *rest[::2])
 
@@ -111,10 +112,17 @@ class ManagementConnection:
             self._cluster.faults.append(Fault(**json.loads(body)))
         elif what == "heal":
             self._cluster.faults.clear()
-        elif what == "drop":
-            self._cluster.buckets.pop(json.loads(body), None)
         elif what == "forget":
             self._cluster.calls.clear()
+        elif what == "address":
+            name, ports = json.loads(body)
+            self._cluster.addresses[name] = {"hostname": "127.0.0.1", "ports": ports}
+        elif what == "withdraw":
+            del self._cluster.addresses[json.loads(body)]
+        elif what == "keys":
+            bucket, scope, name = json.loads(body)
+            documents, collection = self._cluster.bucket(bucket), f"{scope}.{name}"
+            return documents.documents.keys(documents.collection(collection))
 
         return self._cluster.calls
 
@@ -128,13 +136,14 @@ def _create_scope(bucket: Bucket, name: str) -> None:
     bucket.identities[name] = bucket.next_id()
 
 
-def _create_collection(bucket: Bucket, scope: str, name: str) -> None:
+def _create_collection(bucket: Bucket, scope: str, name: str) -> int:
     _require_scope(bucket, scope)
     if name in bucket.scopes[scope]:
         message = f'Collection with name "{name}" in scope "{scope}" already exists'
         raise ManagementError(HTTPStatus.BAD_REQUEST, message, "name")
 
     bucket.scopes[scope][name] = bucket.next_id()
+    return bucket.scopes[scope][name]
 
 
 def _drop(bucket: Bucket, scope: str, name: str | None = None) -> None:
