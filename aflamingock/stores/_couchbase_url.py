@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from acouchbase.cluster import AsyncCluster
@@ -9,9 +10,11 @@ from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions, ClusterTimeoutOptions
 
 from ..exceptions import ConfigurationError
-from ..targets._couchbase import limit, settled
+from ..targets._couchbase import settled
 
 _SCHEMES = {"couchbase", "couchbases"}
+_BOOTSTRAP = timedelta(seconds=8)
+"""How long a cluster is looked for."""
 
 
 def read_url(url: str) -> tuple[str, str, str]:
@@ -44,7 +47,7 @@ async def connect(url: str) -> AsyncCluster:
     The SDK's reports are off, because their threads would go on when the cluster is closed.
     """
     address, user, password = read_url(url)
-    timeouts = ClusterTimeoutOptions(bootstrap_timeout=2 * limit())
+    timeouts = ClusterTimeoutOptions(bootstrap_timeout=_BOOTSTRAP)
     options = ClusterOptions(
         PasswordAuthenticator(user, password),
         timeout_options=timeouts,
