@@ -10,6 +10,7 @@ from typing import Any
 
 import aiosqlite
 
+from aflamingock import FlamingockError
 from aflamingock._host import boot_time
 from aflamingock.abc import AuditStore, TransactionalTargetSystem
 from aflamingock.stores.sqlite import SQLiteAuditStore
@@ -29,9 +30,14 @@ class Backend(ABC):
 
     :param folder: of the schedule
     :param service: of the schedule; a database of many schedules knows them apart by it
+    :ivar last_ttl: of the lease of the worker at the end, in seconds: nothing befalls that one, on
+        however slow a machine
+    :ivar last_errors: what its runs may be ended by before one succeeds
     """
 
     single_host = False
+    last_ttl = 60.0
+    last_errors: tuple[type[FlamingockError], ...] = ()
 
     def __init__(self, url: str, folder: Path, service: str) -> None:
         self.url = url
@@ -171,8 +177,16 @@ class MongoDBBackend(Backend):
             return [Commit(**{name: row[name] for name in names}) for row in found]
 
 
+class ElectingBackend(MongoDBBackend):
+    """The same on a replica set that loses its primary again and again."""
+
+    last_ttl = 5.0
+    last_errors = (FlamingockError,)
+
+
 BACKENDS: dict[str, type[Backend]] = {
     "sqlite": SQLiteBackend,
     "postgresql": PostgreSQLBackend,
     "mongodb": MongoDBBackend,
+    "elections": ElectingBackend,
 }

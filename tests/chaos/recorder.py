@@ -7,16 +7,18 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from aflamingock import AuditEntry, ChangeContext, Record, Verification
+from aflamingock import AuditEntry, ChangeContext, FlamingockError, Record, Verification
 from aflamingock._host import boot_time
 from aflamingock.abc import AuditStore, TransactionalTargetSystem
 from tests.history.events import (
     Appended,
     Called,
     Died,
+    Ended,
     Event,
     Granted,
     Released,
@@ -32,12 +34,15 @@ class Recorder:
 
     :param point: at which of its points this worker meets its fault, counted from 1
     :param stops: whether it is stopped there, or killed
+    :ivar tried: by their tokens, what to tell of leases if it turns out that they were written
     """
 
-    def __init__(self, path: Path, runner: str, *, point: int | None, stops: bool) -> None:
+    def __init__(
+        self, path: Path, runner: str, *, point: int | None = None, stops: bool = False
+    ) -> None:
         self.runner = runner
+        self.tried: dict[str, Callable[[], None]] = {}
         self._path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._point = point
         self._stops = stops
         self._passed = 0
@@ -45,7 +50,8 @@ class Recorder:
 
     def write(self, event: Event) -> None:
         """Write an event down."""
-        os.write(self._file, to_line(event).encode())
+        with self._path.open("ab", buffering=0) as file:
+            file.write(to_line(event).encode())
 
     def passes(self) -> None:
         """Pass a point: a moment just before or just after something durable."""
@@ -104,6 +110,26 @@ class Recorder:
         return Verification.APPLIED if is_done else Verification.PARTIAL
 
 
+def ended(recorder: Recorder, error: BaseException | None) -> Ended:
+    """Return how a run has ended."""
+    return Ended(
+        time=boot_time(),
+        runner=recorder.runner,
+        error=type(error).__name__ if error else None,
+        text=_told(error),
+        is_public=error is None or isinstance(error, FlamingockError),
+    )
+
+
+def _told(error: BaseException | None) -> str:
+    told = []
+    while error is not None:
+        told.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__
+
+    return " <- ".join(told)
+
+
 def read_events(path: Path) -> list[Event]:
     """Return everything that was written down."""
     return [from_line(line) for line in path.read_text().splitlines()]
@@ -150,27 +176,42 @@ async def _recorded(
 
 
 def _record_lease(store: AuditStore[Any], recorder: Recorder) -> None:
-    swap = store.swap_record
+    swap, read = store.swap_record, store.read_record
+    tried = recorder.tried
 
     async def recorded_swap(current: Record | None, new: Record) -> bool:
-        epoch = new.value["epoch"]
-        sent_at = boot_time()
         recorder.passes()
         if new.value["released"]:
+            epoch = new.value["epoch"]
             recorder.write(Released(time=boot_time(), runner=recorder.runner, epoch=epoch))
+        else:
+            tried[new.token] = partial(_tell_lease, recorder, current, new, boot_time())
 
         swapped = await swap(current, new)
-        if swapped and not new.value["released"]:
-            is_renewal = current is not None and current.value["epoch"] == epoch
-            until = sent_at + new.value["ttl"] * 2 / 3
-            given: dict[str, Any] = {"time": boot_time(), "runner": recorder.runner}
-            given |= {"epoch": epoch, "until": until}
-            recorder.write(Renewed(**given) if is_renewal else Granted(**given, sent_at=sent_at))
+        tell = tried.pop(new.token, None)
+        if swapped and tell is not None:
+            tell()
 
         recorder.passes()
         return swapped
 
-    _put(store, swap_record=recorded_swap)
+    async def recorded_read(key: str) -> Record | None:
+        found = await read(key)
+        tell = tried.pop(found.token, None) if found else None
+        if tell is not None:  # the answer to the swap was lost
+            tell()
+
+        return found
+
+    _put(store, swap_record=recorded_swap, read_record=recorded_read)
+
+
+def _tell_lease(recorder: Recorder, current: Record | None, new: Record, sent_at: float) -> None:
+    epoch = new.value["epoch"]
+    is_renewal = current is not None and current.value["epoch"] == epoch
+    given: dict[str, Any] = {"time": boot_time(), "runner": recorder.runner, "epoch": epoch}
+    given["until"] = sent_at + new.value["ttl"] * 2 / 3
+    recorder.write(Renewed(**given) if is_renewal else Granted(**given, sent_at=sent_at))
 
 
 def record_target(target: TransactionalTargetSystem[Any], recorder: Recorder) -> None:

@@ -11,7 +11,10 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
@@ -20,14 +23,16 @@ from pymongo import MongoClient
 from sqlalchemy import URL
 
 from tests.servers import mongodb, postgresql
+from tests.servers.replica_set import ReplicaSet, losing_primaries, replica_set
 
 from .backend import MongoDBBackend, PostgreSQLBackend
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(0)]  # the driver bounds each schedule
 
+__all__ = ["replica_set"]
 ROOT = Path(__file__).parents[2]
 PARTS = 5
-SHARES = {"sqlite": 0.7, "postgresql": 0.15, "mongodb": 0.15}
+SHARES = {"sqlite": 0.6, "postgresql": 0.2, "mongodb": 0.15, "elections": 0.05}
 JOBS = 4
 
 # Fixtures are taken over by assignment.
@@ -82,14 +87,32 @@ def test_in_postgresql_no_schedule_violates_an_invariant(
 def test_in_mongodb_no_schedule_violates_an_invariant(
     request: pytest.FixtureRequest, mongodb_url: str
 ) -> None:
-    with MongoClient[dict[str, Any]](mongodb_url) as client:
-        client[MongoDBBackend.database].create_collection("effects")
-        try:
-            total = summary(drive(request, "mongodb", url=mongodb_url))
-        finally:
-            client.drop_database(MongoDBBackend.database)
+    with effects_in(mongodb_url):
+        total = summary(drive(request, "mongodb", url=mongodb_url))
 
     assert total["schedules"] > 0
+
+
+def test_in_mongodb_no_schedule_violates_an_invariant_while_primaries_are_lost(
+    request: pytest.FixtureRequest, replica_set: ReplicaSet
+) -> None:
+    before = replica_set.elections
+    with effects_in(replica_set.url), losing_primaries(replica_set, Random()):
+        total = summary(drive(request, "elections", url=replica_set.url))
+
+    assert total["schedules"] > 0
+    assert replica_set.elections > before
+
+
+@contextmanager
+def effects_in(url: str) -> Iterator[None]:
+    """Lend the collection that is written to within transactions."""
+    with MongoClient[dict[str, Any]](url) as client:
+        client[MongoDBBackend.database].create_collection("effects")
+        try:
+            yield
+        finally:
+            client.drop_database(MongoDBBackend.database)
 
 
 def test_an_engine_that_does_not_ask_markers_is_found_out() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -17,7 +18,6 @@ from aflamingock import (
     AuditEntry,
     ChangeContext,
     Flamingock,
-    FlamingockError,
     LockOptions,
     ManualInterventionError,
     Recovery,
@@ -25,18 +25,16 @@ from aflamingock import (
     Verification,
     change,
 )
-from aflamingock._host import boot_time
-from tests.history.events import Commit, Ended
+from tests.history.events import Commit
 
 from .backend import Backend
-from .recorder import Recorder, record_store, record_target
+from .recorder import Recorder, ended, record_store, record_target
 from .schedule import Mode, Schedule, Worker
 
 IDS = ("a", "b", "c")
 _LONGEST = 0.02
-_PERSONS = 4
-_LAST_TTL = 60.0
-"""Of the lease of the worker at the end: nothing befalls it, on however slow a machine."""
+_LAST_RUNS = 20
+_LAST_TIMEOUT = 60.0
 
 
 def is_transactional(mode: Mode, id: str) -> bool:
@@ -135,8 +133,8 @@ def build(
         target_systems=[target],
         service=backend.service,
         lock=LockOptions(
-            ttl=schedule.ttl if worker else _LAST_TTL,
-            timeout=2.0 if worker else _LAST_TTL,
+            ttl=schedule.ttl if worker else backend.last_ttl,
+            timeout=2.0 if worker else _LAST_TIMEOUT,
             retry_interval=0.05,
         ),
         transaction_mode="shared" if schedule.mode != "separate" else "separate",
@@ -155,7 +153,7 @@ def run_worker(backend: Backend, schedule: Schedule, number: int, name: str) -> 
     )
     flamingock = build(backend, schedule, recorder, worker)
     work = flamingock.undo(last=1) if worker.undoes else flamingock.run()
-    recorder.write(_ended(recorder, asyncio.run(_outcome(work))))
+    recorder.write(ended(recorder, asyncio.run(_outcome(work))))
 
 
 def make_an_end(backend: Backend, schedule: Schedule, name: str) -> None:
@@ -165,14 +163,16 @@ def make_an_end(backend: Backend, schedule: Schedule, name: str) -> None:
     async def work() -> tuple[list[AuditEntry], list[Commit]]:
         flamingock = build(backend, schedule, recorder, None)
         async with flamingock:
-            for _ in range(_PERSONS):
+            for _ in range(_LAST_RUNS):
                 error = await _outcome(flamingock.run())
-                recorder.write(_ended(recorder, error))
-                if not isinstance(error, ManualInterventionError):
+                recorder.write(ended(recorder, error))
+                if isinstance(error, ManualInterventionError):
+                    with suppress(*backend.last_errors):
+                        for issue in error.issues:
+                            answer = _answer(recorder, issue)
+                            await flamingock.audit.resolve(issue.change_id, answer)
+                elif not isinstance(error, backend.last_errors):
                     break
-
-                for issue in error.issues:
-                    await flamingock.audit.resolve(issue.change_id, _answer(recorder, issue))
 
             entries = [entry async for entry in flamingock.audit.entries()]
 
@@ -199,25 +199,6 @@ async def _outcome(work: Any) -> BaseException | None:
         return exc
 
     return None
-
-
-def _ended(recorder: Recorder, error: BaseException | None) -> Ended:
-    return Ended(
-        time=boot_time(),
-        runner=recorder.runner,
-        error=type(error).__name__ if error else None,
-        text=_told(error),
-        is_public=error is None or isinstance(error, FlamingockError),
-    )
-
-
-def _told(error: BaseException | None) -> str:
-    told = []
-    while error is not None:
-        told.append(f"{type(error).__name__}: {error}")
-        error = error.__cause__
-
-    return " <- ".join(told)
 
 
 def log_to(folder: Path, name: str) -> None:

@@ -1,7 +1,8 @@
 """
 Random faults of the network under runs of a service, and what must be true after them.
 
-``python -m tests.network.chaos --schedules N --seed S`` runs on every database that is there.
+``python -m tests.network.chaos`` goes on, on every database, until a hundred writes were done
+whose reply was lost; ``--schedules N --seed S`` runs so many, from this seed on.
 """
 
 from __future__ import annotations
@@ -10,77 +11,36 @@ import argparse
 import asyncio
 import logging
 import random
-import re
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import anyio
 
 from aflamingock import AuditEntry, AuditState, FlamingockError, Recovery, TxStrategy
+from tests.chaos.recorder import Recorder, ended, read_events
+from tests.history.checker import violations
+from tests.history.events import Commit, History
 from tests.network.kit import Mode, service
 from tests.network.places import PLACES
 from tests.network.system import System
-from tests.processes.kit import check_log
-from tests.servers.proxy import (
-    Fault,
-    Proxy,
-    delay,
-    lost_answer,
-    lost_call,
-    pass_on,
-    silent_answer,
-    silent_call,
-)
+from tests.network.weather import Weather, kind_of
+from tests.servers.proxy import Proxy
 
+IDS = ("a", "b", "c", "d")
+_FEWEST, _MOST = 40, 400
+_LOST = 100
 _RUNS = 4
 _LOCK = {"ttl": 3.0, "timeout": 20.0, "retry_interval": 0.2}
 _RUN_WITHIN = 150.0
 """More than this is a hang: the limits of the drivers add up to less."""
-
-# Values, because statements are prepared once and then called by their numbers.
-_WRITES = {
-    "commit": re.compile(rb"(?<!AUTO)COMMIT\b|commitTransaction|TransactWriteItems\b.*effects"),
-    "append": re.compile(rb"STARTED|APPLIED|FAILED|ROLLED_BACK"),
-    "lease": re.compile(rb"released\W+(?:true|false)"),
-    "marker": re.compile(rb"COMMITTED|ABORTED"),
-}
-
-
-def kind_of(request: bytes) -> str | None:
-    """Return what a request writes, or nothing if it only reads."""
-    return next((kind for kind, pattern in _WRITES.items() if pattern.search(request)), None)
-
-
-class Weather:
-    """
-    Draws a fault for each request.
-
-    :param draw: the random numbers of this runner
-    :param severity: how likely a fault is
-    """
-
-    def __init__(self, draw: random.Random, severity: float) -> None:
-        self._draw = draw
-        self._severity = severity
-
-    def __call__(self, request: bytes) -> Fault:
-        """Return what happens to a request."""
-        writes = kind_of(request) is not None
-        if self._draw.random() >= self._severity * (1.0 if writes else 0.15):
-            return pass_on
-
-        if writes:
-            faults, weights = [lost_answer, lost_call, silent_answer, silent_call], [10, 2, 1, 0.5]
-        else:
-            faults, weights = [lost_answer, lost_call, silent_answer], [2, 2, 0.3]
-
-        late = delay(self._draw.choice([0.05, 0.3, 1.0, 2.5]))
-        return self._draw.choices([*faults, late], [*weights, 2])[0]
 
 
 class Schedule:
@@ -88,34 +48,31 @@ class Schedule:
     Some runs of one service, of which two at a time, and a clean one at their end.
 
     :param seed: decides on everything but the time that servers take
+    :param events: the file that they are written to
     """
 
-    def __init__(self, system: System, seed: str) -> None:
+    def __init__(self, system: System, seed: str, events: Path) -> None:
         self._system = system
+        self._events = events
         self._draw = random.Random(seed)
         self._service = f"s{uuid4().hex}"
         self._mode: Mode = self._draw.choice(["shared", "separate"])
         self._severity = self._draw.choice([0.2, 0.35, 0.5])
-        self._changes = self._make_changes()
+        self._kinds = {id: self._draw.choice(["tx", "tx", "verify", "retry"]) for id in IDS}
         self.violations: list[str] = []
         self.lost: Counter[str] = Counter()
 
-    def _make_changes(self) -> Sequence[type]:
-        changes = []
-        for id in "abcd":
-            kind = self._draw.choice(["tx", "tx", "verify", "retry"])
-            changes.append(
-                self._system.change(
-                    id,
-                    transactional=kind == "tx",
-                    has_verify=kind == "verify",
-                    recovery=Recovery.ALWAYS_RETRY
-                    if kind != "tx"
-                    else Recovery.MANUAL_INTERVENTION,
-                )
+    def _changes(self, recorder: Recorder) -> Sequence[type]:
+        return [
+            self._system.change(
+                id,
+                transactional=kind == "tx",
+                has_verify=kind == "verify",
+                recovery=Recovery.MANUAL_INTERVENTION if kind == "tx" else Recovery.ALWAYS_RETRY,
+                recorder=recorder,
             )
-
-        return changes
+            for id, kind in self._kinds.items()
+        ]
 
     async def run(self) -> None:
         """Run it all; what is wrong stands in the attributes."""
@@ -134,7 +91,10 @@ class Schedule:
                 self.lost.update(kind_of(request) or "read" for request in proxy.lost)
                 await asyncio.to_thread(proxy.heal)
 
-        await self._run_once(None, must_succeed=True, ttl=30.0, timeout=60.0)
+        for _ in range(self._system.last_runs):
+            if await self._run_once(None, ttl=30.0, timeout=60.0):
+                break
+
         await self._check()
 
     async def _run_behind(self, proxy: Proxy, draw: random.Random) -> None:
@@ -147,46 +107,60 @@ class Schedule:
                 await anyio.sleep(draw.random())
                 await asyncio.to_thread(proxy.accept)
 
-    async def _run_once(
-        self, proxy: Proxy | None, *, must_succeed: bool = False, **lock: float
-    ) -> None:
+    async def _run_once(self, proxy: Proxy | None, **lock: float) -> bool:
+        recorder = Recorder(self._events, uuid4().hex[:8])
+        error: BaseException | None = None
         try:
             with anyio.fail_after(_RUN_WITHIN):
                 async with service(
                     self._system,
                     proxy,
-                    self._changes,
+                    self._changes(recorder),
                     name=self._service,
                     mode=self._mode,
+                    recorder=recorder,
                     **(_LOCK | lock),
                 ) as flamingock:
                     await flamingock.run()
-        except TimeoutError as exc:
-            self.violations.append(f"a run hangs\n{_where(exc)}")
-        except FlamingockError as exc:
-            if must_succeed:
-                self.violations.append(f"the clean run has failed: {type(exc).__name__}: {exc}")
         except BaseException as exc:
-            self.violations.append(f"a private exception: {exc!r}\n{_where(exc)}")
+            error = exc
+
+        recorder.write(ended(recorder, error))
+        if error is not None and not isinstance(error, FlamingockError):
+            told = "a run hangs" if isinstance(error, TimeoutError) else "a private exception"
+            self.violations.append(f"{told}: {error!r}\n{_where(error)}")
+
+        return error is None
 
     async def _check(self) -> None:
-        log = await self._system.log(self._service)
+        entries = await self._system.log(self._service)
         effects = await self._system.effects(self._service)
-        try:
-            check_log(log)
-        except AssertionError as exc:
-            self.violations.append(f"the log is damaged: {exc}")
+        last = {entry.change_id: entry for entry in entries if entry.change_id}
+        self.violations += violations(
+            History(
+                stages=[IDS],
+                entries=entries,
+                events=read_events(self._events),
+                commits=_commits(last, effects),
+                verified=frozenset(id for id, kind in self._kinds.items() if kind == "verify"),
+            )
+        )
+        for id in IDS:
+            if id not in last or last[id].state is not AuditState.APPLIED or not effects[id]:
+                said = [
+                    f"{entry.state} {entry.epoch}" for entry in entries if entry.change_id == id
+                ]
+                self.violations.append(f"{id} has left {effects[id]} lines, and its log is {said}")
 
-        last = {entry.change_id: entry for entry in log if entry.change_id}
-        for change_id in "abcd":
-            entry, count = last.get(change_id), effects[change_id]
-            is_applied = entry is not None and entry.state is AuditState.APPLIED
-            exact = entry is not None and entry.tx_strategy is not TxStrategy.NON_TX
-            if not is_applied or count == 0 or (exact and count > 1):
-                words = [f"{e.state} {e.epoch}" for e in log if e.change_id == change_id]
-                self.violations.append(
-                    f"{change_id} has left {count} lines, and its log is {words}"
-                )
+
+def _commits(last: Mapping[str, AuditEntry], effects: Counter[str]) -> list[Commit]:
+    """Return what transactions have left: of their lines nobody knows from which attempt."""
+    return [
+        Commit(change_id=id, method="execute", attempt=entry.attempt)
+        for id, entry in last.items()
+        if entry.tx_strategy is not TxStrategy.NON_TX
+        for _ in range(effects[id])
+    ]
 
 
 def _where(exc: BaseException) -> str:
@@ -195,60 +169,100 @@ def _where(exc: BaseException) -> str:
     return "\n".join(line for line in lines if "aflamingock" in line or not line.startswith(" "))
 
 
-def _words(entry: AuditEntry) -> str:
-    *_, said = (entry.error_trace or "").strip().splitlines() or [""]
-    return f"{entry.state} epoch {entry.epoch} {said}".strip()
+class Storm:
+    """
+    Schedules of one database, some at a time.
 
+    :param first: the seed of the first one
+    :param schedules: how many; by default as many as it takes until enough replies are lost
+    :ivar lost: which writes were done without their reply coming through
+    :ivar failed: the seeds of the schedules that have violated something
+    """
 
-async def storm(
-    system: System, name: str, seeds: Sequence[str], *, at_once: int
-) -> tuple[Counter[str], int]:
-    """Run schedules, and print what was found; return what was lost, and how many have failed."""
-    lost: Counter[str] = Counter()
-    failed: list[str] = []
-    turn = anyio.Semaphore(at_once)
+    def __init__(
+        self, system: System, name: str, *, first: int = 1, schedules: int | None = None
+    ) -> None:
+        self._system = system
+        self._name = name
+        self._seeds = count(first)
+        self._wanted = schedules
+        self.schedules = 0
+        self.lost: Counter[str] = Counter()
+        self.failed: list[int] = []
 
-    async def one(seed: str) -> None:
-        async with turn:
-            schedule = Schedule(system, f"{name} {seed}")
-            await schedule.run()
+    @property
+    def writes_lost(self) -> int:
+        """How many writes were done without their reply coming through."""
+        return self.lost.total() - self.lost["read"]
 
-        lost.update(schedule.lost)
-        if schedule.violations:
-            failed.append(seed)
-            print(f"{name}, --seed {seed} --schedules 1:", *schedule.violations, sep="\n  ")
+    @property
+    def is_short(self) -> bool:
+        """Whether fewer replies were lost than must be, to have shown something."""
+        return self._wanted is None and self.writes_lost < _LOST
 
-    await system.prepare()
-    async with anyio.create_task_group() as tasks:
-        for seed in seeds:
-            tasks.start_soon(one, seed)
+    @property
+    def _goes_on(self) -> bool:
+        if self._wanted is not None:
+            return self.schedules < self._wanted
 
-    return lost, len(failed)
+        return self.schedules < (_MOST if self.is_short else _FEWEST)
+
+    async def rage(self, *, at_once: int) -> None:
+        """Run the schedules, and print what was found."""
+        await self._system.prepare()
+        with self._system.unrest():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(at_once):
+                    tasks.start_soon(self._run)
+
+    async def _run(self) -> None:
+        while self._goes_on:
+            self.schedules += 1
+            seed = next(self._seeds)
+            with TemporaryDirectory() as folder:
+                schedule = Schedule(self._system, f"{self._name} {seed}", Path(folder, "events"))
+                await schedule.run()
+
+            self.lost.update(schedule.lost)
+            if schedule.violations:
+                self.failed.append(seed)
+                again = f"{self._name}, --only {self._name} --seed {seed} --schedules 1:"
+                print(again, *schedule.violations, sep="\n  ", flush=True)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{kind} {count}" for kind, count in sorted(self.lost.items()))
+        return (
+            f"{self._name}: {self.schedules} schedules, {len(self.failed)} with violations; "
+            f"applied but reply lost: {self.writes_lost} ({told})"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the schedules that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--schedules", type=int, default=40, help="on each database")
+    parser.add_argument(
+        "--schedules",
+        type=int,
+        help=f"so many on each database; else at least {_FEWEST}, and as many as it takes until "
+        f"the replies of {_LOST} writes were lost, {_MOST} at the most",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the first one")
     parser.add_argument("--at-once", type=int, default=6, help="how many at the same time")
     parser.add_argument("--only", choices=PLACES, action="append", help="some of the databases")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.CRITICAL)
-    seeds = [str(given.seed + number) for number in range(given.schedules)]
+
     failures = 0
     for name in given.only or PLACES:
         started = time.monotonic()
         with PLACES[name]() as system:
-            lost, failed = asyncio.run(storm(system, name, seeds, at_once=given.at_once))
+            storm = Storm(system, name, first=given.seed, schedules=given.schedules)
+            asyncio.run(storm.rage(at_once=given.at_once))
 
-        failures += failed
-        told = ", ".join(f"{kind} {count}" for kind, count in sorted(lost.items()))
-        print(
-            f"{name}: {len(seeds)} schedules, {failed} with violations; applied but reply lost: "
-            f"{sum(lost.values()) - lost['read']} ({told}); {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
+        failures += len(storm.failed) + storm.is_short
+        print(f"{storm}; {time.monotonic() - started:.0f} s", flush=True)
+        if storm.is_short:
+            print(f"{name}: these are fewer than {_LOST} lost replies", flush=True)
 
     return 1 if failures else 0
 

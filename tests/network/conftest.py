@@ -37,7 +37,7 @@ def _mongodb(request: pytest.FixtureRequest, driver: Literal["pymongo", "motor"]
     request.getfixturevalue("excused")
     url, name = request.getfixturevalue("mongodb_url"), request.getfixturevalue("mongodb_name")
     # the driver itself would try again a write whose answer is lost, and hide it from the store
-    return MongoDBSystem(url, name, driver, retryWrites="false")
+    return MongoDBSystem(url, name, driver, retryWrites=False)
 
 
 def _dynamodb(request: pytest.FixtureRequest) -> System:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from aflamingock import AuditEntry, AuditState, AuditType, Flamingock, LockOptions
+from tests.chaos.recorder import Recorder, record_store
 from tests.network.system import System
 from tests.servers.proxy import Proxy
 
@@ -23,10 +24,14 @@ async def service(
     *,
     name: str = SERVICE,
     mode: Mode = "shared",
+    recorder: Recorder | None = None,
     **lock: Any,
 ) -> AsyncIterator[Flamingock]:
     """Lend a service whose store and target are on clients of its own."""
     async with system.lent(proxy) as (store, target):
+        if recorder is not None:
+            record_store(store, recorder)
+
         yield Flamingock(
             changes=list(changes),
             audit_store=store,

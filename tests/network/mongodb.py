@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,19 +19,20 @@ from aflamingock.stores.mongodb import MongoDBAuditStore
 from aflamingock.targets.mongodb import MongoDBTargetSystem
 from tests.network.system import TARGET, Coroutine, Pair, System
 from tests.servers.proxy import Proxy
+from tests.servers.replica_set import ReplicaSet, addresses_of, losing_primaries, url_of
 
 
 class MongoDBSystem(System):
     """
     A replica set of one node.
 
-    :param options: for the client's URL
+    :param options: for the client
     """
 
     commit = "commitTransaction"
 
     def __init__(
-        self, url: str, name: str, driver: Literal["pymongo", "motor"], **options: str
+        self, url: str, name: str, driver: Literal["pymongo", "motor"], **options: Any
     ) -> None:
         self._url = urlsplit(url)
         self._name = name
@@ -50,21 +52,20 @@ class MongoDBSystem(System):
 
     @asynccontextmanager
     async def _client(self, proxy: Proxy | None = None) -> AsyncIterator[Any]:
-        # else the client would find the way past the proxy
-        query = "&".join(
-            f"{name}={value}"
-            for name, value in {"directConnection": "true", **self._options}.items()
-        )
-        place = self._url.netloc
-        if proxy is not None:
-            place = re.sub(r"[^@]+$", f"127.0.0.1:{proxy.port}", place)
-
-        client = self._kind(f"mongodb://{place}/?{query}")
+        client = self._kind(self._place(proxy), **self._options)
         try:
             yield client
         finally:
             if (closing := client.close()) is not None:
                 await closing
+
+    def _place(self, proxy: Proxy | None) -> str:
+        place = self._url.netloc
+        if proxy is not None:
+            place = re.sub(r"[^@]+$", f"127.0.0.1:{proxy.port}", place)
+
+        # else the client would find the way past the proxy
+        return f"mongodb://{place}/?directConnection=true"
 
     async def prepare(self) -> None:
         """Create the collections."""
@@ -99,3 +100,28 @@ class MongoDBSystem(System):
             return Verification.APPLIED if found else Verification.NOT_APPLIED
 
         return {"execute": execute, "rollback": rollback, "verify": verify}
+
+
+class ElectingSystem(MongoDBSystem):
+    """
+    A replica set that can lose its primary again and again.
+
+    :param options: for the client
+    """
+
+    last_runs = 20
+
+    def __init__(self, replica_set: ReplicaSet, name: str, **options: Any) -> None:
+        super().__init__(replica_set.url, name, "pymongo", **options)
+        self._replica_set = replica_set
+
+    def proxy(self) -> Proxy:
+        """Return a proxy before all nodes."""
+        return self._replica_set.proxy()
+
+    def unrest(self) -> AbstractContextManager[None]:
+        """Let primaries be lost for the length of the block."""
+        return losing_primaries(self._replica_set, random.Random())
+
+    def _place(self, proxy: Proxy | None) -> str:
+        return url_of(addresses_of(proxy)) if proxy is not None else self._replica_set.url

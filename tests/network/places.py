@@ -6,16 +6,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 
 from tests.network.dynamodb import DynamoDBSystem
-from tests.network.mongodb import MongoDBSystem
+from tests.network.mongodb import ElectingSystem, MongoDBSystem
 from tests.network.sql import SQLSystem
 from tests.network.system import System
 from tests.servers import mariadb, mongodb, postgresql
 from tests.servers.dynamodb import DynamoDBServer
+from tests.servers.replica_set import ReplicaSet
 
 
 @contextmanager
@@ -35,12 +36,20 @@ def _mariadb() -> Iterator[System]:
 
 
 @contextmanager
-def _mongodb(driver: Literal["pymongo", "motor"], **options: str) -> Iterator[System]:
+def _mongodb(driver: Literal["pymongo", "motor"], **options: Any) -> Iterator[System]:
     with ExitStack() as stack:
         server = mongodb.MongoDBServer(stack, "--replSet", "rs0", "--oplogSize", "16")
         server.initiate()
         url = f"mongodb://{server.address}/"
         yield MongoDBSystem(url, f"chaos_{uuid.uuid4().hex}", driver, **options)
+
+
+@contextmanager
+def _elections() -> Iterator[System]:
+    with ExitStack() as stack:
+        replica_set = ReplicaSet(stack)
+        yield ElectingSystem(replica_set, f"chaos_{uuid.uuid4().hex}")
+        print(f"elections: {replica_set.elections - 1} primaries were lost")
 
 
 @contextmanager
@@ -55,7 +64,8 @@ def _dynamodb() -> Iterator[System]:
 PLACES: dict[str, Callable[[], AbstractContextManager[System]]] = {
     "postgresql": _postgresql,
     "mariadb": _mariadb,
-    "pymongo": partial(_mongodb, "pymongo", retryWrites="false"),
+    "pymongo": partial(_mongodb, "pymongo", retryWrites=False),
     "motor": partial(_mongodb, "motor"),
+    "elections": _elections,
     "dynamodb": _dynamodb,
 }

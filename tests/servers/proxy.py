@@ -41,9 +41,10 @@ class Exchange:
 
     async def answer(self) -> bytes:
         """Let the server have the request, and return its answer, which the client does not get."""
-        answer = self._connection.withhold()
+        withheld: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._connection.withheld = withheld
         await self.pass_on()
-        return await asyncio.wait_for(answer, _ANSWERED_WITHIN)
+        return await asyncio.wait_for(withheld, _ANSWERED_WITHIN)
 
     async def reply(self, answer: bytes) -> None:
         """Answer the client."""
@@ -103,29 +104,30 @@ async def silent_answer(exchange: Exchange) -> None:
 
 class Proxy:
     """
-    Passes on what clients and a server say to each other, but for what faults are planned for.
+    Passes on what clients and servers say to each other, but for what faults are planned for.
 
     It runs in a thread of its own, and so serves any number of event loops.
 
-    :param upstream: the server: host and port, or the path of its socket
+    :param upstreams: the servers: host and port, or the path of a socket; each has a port here
     :param read: how to tell one request or answer from the next
     :ivar requests: those that came in
     :ivar lost: those of them that were carried out, and whose answers have not come through
     :ivar choose: gives a fault for a request that none is planned for
+    :ivar ports: those that stand for the servers; *port* is the first
     :ivar linger: how long the server does not hear of a connection that is broken, in seconds
     """
 
-    def __init__(self, upstream: tuple[str, int] | Path, *, read: Read = chunk) -> None:
+    def __init__(self, *upstreams: tuple[str, int] | Path, read: Read = chunk) -> None:
         self.requests: list[bytes] = []
         self.lost: list[bytes] = []
         self.choose: Callable[[bytes], Fault] = lambda _: pass_on
         self.linger = 0.0
-        self.port = free_port()
+        self._upstreams = {free_port(): upstream for upstream in upstreams}
+        self.port, *_ = self.ports = list(self._upstreams)
         self.read = read
-        self._upstream = upstream
         self._plans: list[tuple[re.Pattern[bytes], deque[Fault]]] = []
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._thread.start()
@@ -165,31 +167,30 @@ class Proxy:
 
         return self.choose(request)
 
-    async def connect(self) -> tuple[StreamReader, StreamWriter]:
-        """Connect to the server."""
-        if isinstance(self._upstream, Path):
-            return await asyncio.open_unix_connection(self._upstream, limit=LONGEST_PIECE)
+    async def connect(self, client: StreamWriter) -> tuple[StreamReader, StreamWriter]:
+        """Connect to the server whose port a client has chosen."""
+        upstream = self._upstreams[client.get_extra_info("sockname")[1]]
+        if isinstance(upstream, Path):
+            return await asyncio.open_unix_connection(upstream, limit=LONGEST_PIECE)
 
-        return await asyncio.open_connection(*self._upstream, limit=LONGEST_PIECE)
+        return await asyncio.open_connection(*upstream, limit=LONGEST_PIECE)
 
     def _call(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_ANSWERED_WITHIN)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=LONGEST_PIECE
-        )
+        for port in self.ports:
+            listening = asyncio.start_server(self._serve, "127.0.0.1", port, limit=LONGEST_PIECE)
+            self._servers.append(await listening)
 
     async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        while self._servers:
+            self._servers.pop().close()
 
-        tasks = list(self._connections.values())
         for connection in self._connections:
             connection.end()
 
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*self._connections.values())
 
     async def _cut_silent(self) -> None:
         for connection in self._connections:
@@ -208,7 +209,11 @@ class Proxy:
 
 
 class _Connection:
-    """A client's connection and the one to the server that belongs to it."""
+    """
+    A client's connection and the one to the server that belongs to it.
+
+    :ivar withheld: gets the answer to come in place of the client, which gets none any more
+    """
 
     server: StreamWriter
 
@@ -223,15 +228,10 @@ class _Connection:
         """Break the connection, and let the server hear of it, at once or later."""
         self._over.set()
 
-    def withhold(self) -> asyncio.Future[bytes]:
-        """Keep the answer to come from the client, and all that follows."""
-        self.withheld = asyncio.get_running_loop().create_future()
-        return self.withheld
-
     async def carry(self, client: StreamReader) -> None:
         """Pass on what both sides say until one of them ends."""
         try:
-            server, self.server = await self.proxy.connect()
+            server, self.server = await self.proxy.connect(self.client)
         except OSError:
             _reset(self.client)
             return
