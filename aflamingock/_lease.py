@@ -60,8 +60,9 @@ def is_dead(lease: Lease, *, watched: float, holder_gone: bool = False) -> bool:
 
     Clocks of two hosts are never compared: the age comes from the store's clock, and what was
     watched from the watcher's own. That one has seen the same token for longer than a renewal
-    takes defeats a step of the store's clock. A store without a clock is watched for the whole
-    ttl, as in DynamoDB's lock client (awslabs).
+    takes, which comes every ttl/6 with jitter, defeats a store's clock that steps forward. One
+    that was set back knows no age for as long; then twice the ttl is watched. A store without a
+    clock is watched for the whole ttl, as in DynamoDB's lock client (awslabs).
 
     :param watched: seconds for which this process has seen the lease's token
     :param holder_gone: whether the holder's process has surely ended
@@ -70,10 +71,10 @@ def is_dead(lease: Lease, *, watched: float, holder_gone: bool = False) -> bool:
         return True
 
     ttl = min(lease.ttl, _LONGEST_TTL)
-    if lease.age is not None:
-        return lease.age > ttl and watched > ttl / 6
+    if lease.age is None:
+        return watched > ttl * 1.05 + 1.0
 
-    return watched > ttl * 1.05 + 1.0
+    return (lease.age > ttl and watched > ttl / 4) or watched > ttl * 2
 
 
 class HeldLease:

@@ -160,8 +160,15 @@ MUTANTS = (
     Mutant(
         rule="a lease is watched before it is taken over",
         file="_lease.py",
-        found="return lease.age > ttl and watched > ttl / 6",
-        replaced="return lease.age > ttl",
+        found="(lease.age > ttl and watched > ttl / 4)",
+        replaced="lease.age > ttl",
+        tests=_LOCK,
+    ),
+    Mutant(
+        rule="a store's clock that was set back keeps no lease alive",
+        file="_lease.py",
+        found=" or watched > ttl * 2",
+        replaced="",
         tests=_LOCK,
     ),
     Mutant(

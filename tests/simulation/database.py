@@ -71,6 +71,11 @@ class Database:
         """Return the server's time."""
         return self.clock_offset + self.clock_rate * self.world.now
 
+    def step_clock(self, seconds: float) -> None:
+        """Let the server's clock step."""
+        self.clock_offset += seconds
+        self.world.note(self.name, "clock", seconds)
+
     def create(self) -> None:
         """Create the tables."""
         self.is_created = True

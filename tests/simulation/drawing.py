@@ -99,12 +99,25 @@ def misfortunes(scenario: Scenario, process: Process) -> None:
         (0.15, partial(_block, scenario)),
         (0.15, partial(_cut_off, scenario)),
         (0.12, Process.interrupt),
+        (0.1, partial(_step, scenario)),
     ):
         if draw.random() < probability:
             if draw.random() < 0.5:
                 process.plans[int(10 ** draw.uniform(0.5, 2.5))] = misfortune
             else:
                 process.plans_at[scenario.focus, draw.choice((1, 1, 1, 2, 3))] = misfortune
+
+
+def steps_of_clock(scenario: Scenario) -> None:
+    """Let the clock of the audit store step: forward only where clocks are out of order anyway."""
+    draw = scenario.world.random
+    for _ in range(draw.choice((0, 0, 0, 1, 2))):
+        seconds = draw.choice((scenario.ttl / 2, 2 * scenario.ttl, 3600.0))
+        if scenario.is_tame or draw.random() < 0.5:
+            seconds = -seconds
+
+        later = 3 * scenario.ttl * draw.random()
+        scenario.world.after(later, partial(scenario.main.step_clock, seconds))
 
 
 def listeners(world: World) -> list[tuple[type[Event], Callable[[Any], object]]]:
@@ -136,3 +149,7 @@ def _block(scenario: Scenario, process: Process) -> None:
 
 def _cut_off(scenario: Scenario, process: Process) -> None:
     process.cut_off(scenario.ttl * scenario.world.random.choice((0.3, 1.0, 2.0)))
+
+
+def _step(scenario: Scenario, process: Process) -> None:
+    process.wall_offset += scenario.world.random.choice((-86400.0, -3600.0, 3600.0))

@@ -118,6 +118,7 @@ class Scenario:
     def chaos(self) -> None:
         """Let two to four processes run, and everything that can go wrong go wrong."""
         draw = self.world.random
+        drawing.steps_of_clock(self)
         for name in "ABCD"[: draw.randint(2, 4)]:
             self.waiting += 1
             self.world.after(
