@@ -14,8 +14,8 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from tests.servers import once
-from tests.servers.mongodb import MongoDBServer
 from tests.servers.message import Read, chunk
+from tests.servers.mongodb import MongoDBServer
 from tests.servers.proxy import Proxy
 
 _OPTIONS = ("--replSet", "rs0", "--oplogSize", "16")
