@@ -25,7 +25,7 @@ def false_words(report: object, entries: Iterable[AuditEntry], *, undoes: bool) 
         entry
         for entry in entries
         if entry.execution_id == report.execution_id
-        and not (undoes and entry.metadata.get("resolution"))
+        and not (undoes and entry.state is AuditState.APPLIED)
     ]
     found = []
     for change in report.changes():
