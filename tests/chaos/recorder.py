@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from aflamingock import AuditEntry, ChangeContext, FlamingockError, Record, Verification
 from aflamingock._host import boot_time
+from aflamingock._lease import HeldLease
+from aflamingock._records import Lease
 from aflamingock.abc import AuditStore, TransactionalTargetSystem
 from tests.history.events import (
     Appended,
@@ -210,7 +212,8 @@ def _tell_lease(recorder: Recorder, current: Record | None, new: Record, sent_at
     epoch = new.value["epoch"]
     is_renewal = current is not None and current.value["epoch"] == epoch
     given: dict[str, Any] = {"time": boot_time(), "runner": recorder.runner, "epoch": epoch}
-    given["until"] = sent_at + new.value["ttl"] * 2 / 3
+    held = HeldLease(Lease.from_record(new), sent_at=sent_at, clock=boot_time)
+    given["until"] = held.stops_at
     recorder.write(Renewed(**given) if is_renewal else Granted(**given, sent_at=sent_at))
 
 

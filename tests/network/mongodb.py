@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import anyio
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
@@ -20,6 +21,8 @@ from aflamingock.targets.mongodb import MongoDBTargetSystem
 from tests.network.system import TARGET, Coroutine, Pair, System
 from tests.servers.proxy import Proxy
 from tests.servers.replica_set import ReplicaSet, addresses_of, losing_primaries, url_of
+
+_FAREWELL = 5.0
 
 
 class MongoDBSystem(System):
@@ -56,8 +59,11 @@ class MongoDBSystem(System):
         try:
             yield client
         finally:
-            if (closing := client.close()) is not None:
-                await closing
+            # PyMongo tells a server without any limit of time; who closes it again leaves that out
+            for _ in range(2):
+                with anyio.move_on_after(_FAREWELL):
+                    if (closing := client.close()) is not None:
+                        await closing
 
     def _place(self, proxy: Proxy | None) -> str:
         place = self._url.netloc

@@ -10,17 +10,23 @@ from aflamingock._report import ChangeStatus
 _UNDONE = (ChangeStatus.FAILED, ChangeStatus.NOT_REACHED)
 
 
-def false_words(report: object, entries: Iterable[AuditEntry]) -> list[str]:
+def false_words(report: object, entries: Iterable[AuditEntry], *, undoes: bool) -> list[str]:
     """
     Return what a report says that is not true, each as the rest of a sentence.
 
     :param report: what a call has returned or raised; nothing is found in what is no report
     :param entries: the log
+    :param undoes: whether it is about an undo: that tells nothing of what it has settled before
     """
     if not isinstance(report, RunReport):
         return []
 
-    own = [entry for entry in entries if entry.execution_id == report.execution_id]
+    own = [
+        entry
+        for entry in entries
+        if entry.execution_id == report.execution_id
+        and not (undoes and entry.state is AuditState.APPLIED)
+    ]
     found = []
     for change in report.changes():
         states = [entry.state for entry in own if entry.change_id == change.change_id]

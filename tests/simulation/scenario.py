@@ -74,8 +74,7 @@ class Scenario:
         }
         self.events: list[Event] = []
         self.has_long_stops = False
-        self.waiting = 0
-        self.restarts = 3
+        self.waiting, self.restarts = 0, 3
         world.when_ended.append(self._process_ended)
 
     def rate(self) -> float:
@@ -217,7 +216,9 @@ class Scenario:
         elif transaction.is_open:
             self.world.after(left, lambda: self.watch(transaction))
 
-    async def attempt(self, process: Process, action: Callable[[], Awaitable[object]]) -> str:
+    async def attempt(
+        self, process: Process, action: Callable[[], Awaitable[object]], *, undoes: bool = False
+    ) -> str:
         """
         Do something as a user of the library, and take note of how it ended.
 
@@ -236,7 +237,8 @@ class Scenario:
         name = type(error).__name__ if error else ""
         if process.is_alive:
             self.world.note(process, "run ended", name, str(error)[:160] if error else "")
-            for told in false_words(getattr(error, "report", answer), self.main.log.values()):
+            report, entries = getattr(error, "report", answer), self.main.log.values()
+            for told in false_words(report, entries, undoes=undoes):
                 self.world.violated("I11", f"{process.name} {told}")
 
             self.record(
@@ -269,7 +271,8 @@ class Scenario:
     async def _script(self, process: Process, actions: list[str]) -> None:
         flamingock = self.build(process)
         for action in actions:
-            await self.attempt(process, drawing.call_of(flamingock, action, self))
+            call = drawing.call_of(flamingock, action, self)
+            await self.attempt(process, call, undoes=action.startswith("undo"))
             await anyio.sleep(self.ttl * self.world.random.random())
 
     def _begin(self, name: str) -> None:
