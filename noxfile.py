@@ -55,7 +55,9 @@ def tests(session: nox.Session) -> None:
     """Run every test, with coverage."""
     _install(session, "test", editable=True)
     _install_servers(session)
-    session.run("pytest", "-n", "3", "--cov", "--cov-report=term", *session.posargs)
+    session.run(
+        "pytest", "-n", "3", "--dist", "worksteal", "--cov", "--cov-report=term", *session.posargs
+    )
 
 
 @nox.session
