@@ -24,6 +24,7 @@ from ..exceptions import (
     AuditStoreError,
     AuditStoreIndexError,
     AuditStorePermissionError,
+    AuditStoreSchemaError,
     FlamingockError,
     SystemBusyError,
     UnknownOutcomeError,
@@ -237,7 +238,7 @@ class AuditKeyspace(Keyspace):
                     f"store lacks a right in {self}. Grant the roles that permissions() returns."
                 )
             case Trouble.MISSING:
-                return AuditStoreError(
+                return AuditStoreSchemaError(
                     f"A collection is missing in {self}, one of {', '.join(self.names)}. Call "
                     "create()."
                 )
