@@ -16,7 +16,7 @@ from .simulation import simulate
 ROOT = Path(__file__).parents[2]
 SEEDS = 2_000
 AT_ONCE = 100
-FOCUS = {"no epoch check": "granted", "a refused entry is numbered anew": "append"}
+FOCUS = {"no epoch check": "granted", "a refused entry is numbered anew": "commit"}
 """Where to look for what comes of faults that seldom do harm."""
 WITHIN = 800
 """How many seeds may pass at the most until a fault of the engine is found."""
