@@ -28,6 +28,7 @@ from aflamingock import AuditEntry, AuditState, FlamingockError, Recovery, TxStr
 from tests.chaos.recorder import Recorder, ended, read_events
 from tests.history.checker import violations
 from tests.history.events import Commit, History
+from tests.network.apart import ABORTING, rage_apart
 from tests.network.kit import Mode, service
 from tests.network.places import PLACES
 from tests.network.system import System
@@ -268,6 +269,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     failures = 0
     for name in given.only or PLACES:
+        if name in ABORTING and given.schedules is None:
+            failures += rage_apart(
+                name, first=given.seed, at_once=given.at_once, enough=_LOST, most=_MOST
+            )
+            continue
+
         started = time.monotonic()
         with PLACES[name]() as system:
             storm = Storm(system, name, first=given.seed, schedules=given.schedules)
