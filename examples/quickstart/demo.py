@@ -64,7 +64,7 @@ def shop(environment: dict[str, str]) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = [sys.executable, "-m", "uvicorn", "shop.main:app", "--port", str(port)]
-    print("$", *server[1:], flush=True)
+    print("$ python", *server[1:], flush=True)
     process = subprocess.Popen([*server, "--log-level", "warning"], cwd=HERE, env=environment)
     try:
         wait_until_ready(process, url)
