@@ -20,7 +20,7 @@ from ._events import (
     WaitingForLease,
 )
 from ._flamingock import Flamingock, run_changes
-from ._injection.injection import Named, NonLockGuarded
+from ._injection.annotation import Named, NonLockGuarded
 from ._lease import LeaseStatus
 from ._options import AuditOptions, LockOptions, RetryPolicy
 from ._pipeline import Stage

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ._events import Event, Listeners
-from ._injection.injection import Injector
 from ._operations import AuditOperations, LockOperations
 from ._options import AuditOptions, LockOptions, OnHistory
 from ._payload import error_line
@@ -93,13 +92,12 @@ class Flamingock(Resource):
         transaction_mode: TransactionMode = "shared",
     ) -> None:
         super().__init__()
-        store = check_store(audit_store)
         targets = check_targets(target_systems)
         self._settings = Settings(
             stages=check_stages(changes, stages),
-            audit_store=store,
+            audit_store=check_store(audit_store),
             targets=targets | {None: NonTransactionalTargetSystem("none")},
-            injector=Injector(check_dependencies(dependencies), hidden=[store]),
+            dependencies=check_dependencies(dependencies),
             service=check_service(service),
             environment=check_type("environment", environment, str | None, "a text, or None"),
             profiles=check_texts("profiles", profiles),

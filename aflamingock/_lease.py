@@ -13,7 +13,7 @@ from .exceptions import AuditStoreError, LockLostError, SystemBusyError
 _LONGEST_TTL = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LeaseStatus:
     """
     Who may work, as far as one look can tell.

@@ -70,7 +70,7 @@ class Stage:
         return (self.location,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedStage:
     """
     A stage whose changes were found.
@@ -84,7 +84,7 @@ class LoadedStage:
     after: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
     """
     All stages of an application.

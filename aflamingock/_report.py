@@ -56,7 +56,7 @@ class Progress:
     holder: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChangeReport:
     """
     What a run did with one change.
@@ -89,7 +89,7 @@ class ChangeReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StageReport:
     """What a run did with the changes of one stage, in their order."""
 
@@ -101,7 +101,7 @@ class StageReport:
         return {"name": self.name, "changes": [change.to_dict() for change in self.changes]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunReport:
     """
     What a run did.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -42,6 +41,12 @@ class Retries:
         return {"retries": str(self.count)} if self.count else {}
 
 
+def _random() -> float:
+    import random  # takes long to import, and is needed where something has to be tried again
+
+    return random.random()
+
+
 class Patience:
     """
     Tries an operation again as long as it surely did nothing.
@@ -66,7 +71,7 @@ class Patience:
         retries: Retries | None = None,
         clock: Callable[[], float] = boot_time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = _random,
     ) -> None:
         self.holder = holder
         self._limit = limit

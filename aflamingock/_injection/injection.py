@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 from .._change import Change, member_of
 from ..abc import AuditStore, ChangeContext, Offer
-from ..exceptions import ConfigurationError, InjectionError
+from ..exceptions import InjectionError
 from .guard import Check, guarded
-from .parameter import Named, NonLockGuarded, Parameter, parameters_of
-
-__all__ = ["Injector", "Named", "NonLockGuarded"]
+from .parameter import Parameter, parameters_of
 
 _METHODS = ("execute", "rollback", "verify")
 _SESSION = "session"
@@ -60,20 +58,9 @@ class Injector:
     an annotation, or with one that says little such as ``str``, the name has to be the same.
 
     :param dependencies: the application's own objects, by name
-    :param hidden: what is never handed over
-    :raises ConfigurationError: if an audit store, or what is hidden, is among the dependencies
     """
 
-    def __init__(
-        self, dependencies: Mapping[str, object], *, hidden: Sequence[object] = ()
-    ) -> None:
-        for name, value in dependencies.items():
-            if isinstance(value, AuditStore) or any(value is one for one in hidden):
-                raise ConfigurationError(
-                    f"The dependency {name!r} ({_title(type(value))}) is an audit store, and the "
-                    "audit store is never given to changes. Take it out of the dependencies."
-                )
-
+    def __init__(self, dependencies: Mapping[str, object]) -> None:
         self._dependencies = tuple(
             _Candidate(names=(name,), kind=type(value), source=_DEPENDENCIES, value=value)
             for name, value in dependencies.items()

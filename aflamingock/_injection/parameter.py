@@ -10,27 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
 from .._change import takes_only_self
+from .annotation import Named, NonLockGuarded
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """
-    Ask for a dependency by its name, whatever its type: ``Annotated[Queue, Named("orders")]``.
-
-    :ivar name: a key of ``dependencies``, or a name that the target system gives
-    """
-
-    name: str
-
-
-class NonLockGuarded:
-    """
-    Ask for a dependency without its guard: ``Annotated[Metrics, NonLockGuarded]``.
-
-    It can then be used after the lease ended; for what changes nothing.
-    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from .._states import AuditState
 from .decision import Action, is_applied, is_drift, next_action
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlannedChange:
     """
     A change with its action.
@@ -49,7 +49,7 @@ class PlannedChange:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlannedStage:
     """A stage with an action for each of its changes, in their order."""
 
@@ -66,7 +66,7 @@ class PlannedStage:
         return {"name": self.name, "changes": [planned.to_dict() for planned in self.changes]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
     """
     What a run would do; making one changes nothing.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from .._change import is_texts
-from .._injection.injection import Injector
 from .._options import AuditOptions, LockOptions, OnHistory
 from .._payload import redacted
 from .._pipeline import Location, Stage
 from .._retry import Retries
 from ..abc import AuditStore, TargetSystem
 from ..exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .._injection.injection import Injector
 
 T = TypeVar("T")
 
@@ -25,7 +28,7 @@ TransactionMode = Literal["shared", "separate"]
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,189}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Settings:
     """
     What a Flamingock was given.
@@ -36,7 +39,7 @@ class Settings:
     stages: tuple[Stage, ...]
     audit_store: AuditStore[Any]
     targets: Mapping[str | None, TargetSystem]
-    injector: Injector
+    dependencies: Mapping[str, object]
     service: str
     environment: str | None
     profiles: tuple[str, ...]
@@ -48,6 +51,13 @@ class Settings:
     on_out_of_order: OnHistory
     transaction_mode: TransactionMode
     retries: Retries = field(default_factory=Retries)
+
+    @cached_property
+    def injector(self) -> Injector:
+        """What hands the dependencies over; only who has changes to load needs it."""
+        from .._injection.injection import Injector
+
+        return Injector(self.dependencies)
 
     def of_digest(self) -> dict[str, object]:
         """Return what, beside the files, decides whether something is pending."""
@@ -124,13 +134,20 @@ def check_dependencies(given: Mapping[str, object] | Iterable[object]) -> dict[s
     """
     Return the dependencies by their names; what has none is found by its type alone.
 
-    :raises ConfigurationError: if they are neither a mapping nor a list
+    :raises ConfigurationError: if they are neither a mapping nor a list, or one is an audit store
     """
     check_type("dependencies", given, Iterable, "a mapping of names to objects, or a list")
-    if isinstance(given, Mapping):
-        return dict(given)
+    if not isinstance(given, Mapping):
+        given = {f"{type(value).__name__} #{number}": value for number, value in enumerate(given)}
 
-    return {f"{type(value).__name__} #{number}": value for number, value in enumerate(given)}
+    for name, value in given.items():
+        if isinstance(value, AuditStore):
+            raise ConfigurationError(
+                f"The dependency {name!r} ({type(value).__qualname__}) is an audit store, and the "
+                "audit store is never given to changes. Take it out of the dependencies."
+            )
+
+    return dict(given)
 
 
 def check_type(name: str, value: Any, kind: type | UnionType, wanted: str) -> Any:

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from aflamingock._change import Change
-from aflamingock._injection.injection import Injector, Named, NonLockGuarded
+from aflamingock._injection.annotation import Named, NonLockGuarded
+from aflamingock._injection.injection import Injector
 from aflamingock.abc import AuditStore, ChangeContext, Offer
 from aflamingock.exceptions import InjectionError
 from tests.injection.kit import CONTEXT
@@ -63,11 +64,6 @@ class Cursor:
 class Store(AuditStore[Any]):
     def open_side_channel(self) -> AbstractAsyncContextManager[AuditStore[Any]] | None:
         return None
-
-
-def concrete(cls: type) -> type:
-    names: frozenset[str] = cls.__abstractmethods__  # type: ignore[attr-defined]  # typeshed hides it
-    return type(cls.__name__, (cls,), dict.fromkeys(names))
 
 
 class Colour(Enum):

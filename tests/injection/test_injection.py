@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import pytest
 
-from aflamingock._injection.injection import Injector, Named
-from aflamingock.exceptions import ConfigurationError
+from aflamingock._injection.annotation import Named
+from aflamingock._injection.injection import Injector
 from tests.injection import asking
 from tests.injection.asking import (
     OFFERS,
     Mailer,
     Queue,
-    Store,
     asks_nothing,
     by_any,
     by_generic,
@@ -27,7 +26,6 @@ from tests.injection.asking import (
     by_unchecked_protocol,
     by_union,
     by_word,
-    concrete,
     faults,
     of,
     optional,
@@ -154,15 +152,3 @@ class TestFaults:
         (fault,) = Injector({}).faults(of(decorated), OFFERS)
         assert fault.parameter == "jobs"
         assert fault.line == by_generic.__code__.co_firstlineno
-
-
-class TestDependencies:
-    def test_an_audit_store_is_refused(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"'log' \(.*Store\) is an audit store"):
-            Injector({"log": object.__new__(concrete(Store))})
-
-    def test_what_is_hidden_is_refused(self) -> None:
-        secret = Mailer()
-        Injector({"mailer": Mailer()}, hidden=[secret])
-        with pytest.raises(ConfigurationError, match="'mailer'"):
-            Injector({"mailer": secret}, hidden=[secret])

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from aflamingock._injection.injection import Injector
 from aflamingock._options import AuditOptions, LockOptions, OnHistory, RetryPolicy
 from aflamingock._pipeline import Stage
 from aflamingock._run.settings import (
@@ -97,6 +96,11 @@ class TestDependencies:
 
     def test_others_are_told_apart_by_number(self):
         assert check_dependencies([1, 2, "x"]) == {"int #0": 1, "int #1": 2, "str #2": "x"}
+
+    @pytest.mark.parametrize("given", [{"log": MemoryAuditStore()}, [MemoryAuditStore()]])
+    def test_an_audit_store_is_refused(self, given):
+        with pytest.raises(ConfigurationError, match=r" \(MemoryAuditStore\) is an audit store"):
+            check_dependencies(given)
 
 
 class TestTexts:
@@ -227,7 +231,7 @@ class TestDigest:
             "b": NonTransactionalTargetSystem("b"),
             "a": NonTransactionalTargetSystem("a"),
         },
-        injector=Injector({}),
+        dependencies={},
         service="shop",
         environment="test",
         profiles=("y", "x"),
