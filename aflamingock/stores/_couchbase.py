@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from couchbase.exceptions import (
     CasMismatchException,
@@ -37,6 +37,11 @@ from ..targets._couchbase import (
     settled,
     trouble_of,
 )
+
+if TYPE_CHECKING:
+    from acouchbase.cluster import AsyncCluster
+
+    from ..targets._couchbase_url import OwnCluster
 
 T = TypeVar("T")
 
@@ -68,19 +73,23 @@ class AuditKeyspace(Keyspace):
     """
 
     def __init__(
-        self, cluster: Any, bucket_name: str, scope_name: str, names: Sequence[str]
+        self,
+        given: AsyncCluster | OwnCluster,
+        bucket_name: str,
+        scope_name: str,
+        names: Sequence[str],
     ) -> None:
-        super().__init__(cluster, bucket_name, scope_name)
+        super().__init__(given, bucket_name, scope_name)
         self.names = names
         self._is_complete = False
 
-    async def open(self) -> None:
+    async def open(self, stack: AsyncExitStack) -> None:
         """
-        Open the bucket, and look which collections there are.
+        Open the bucket until *stack* is closed, and look which collections there are.
 
         Where the user may not look, they are taken to be there.
         """
-        await self._telling(super().open(), writes=False)
+        await self._telling(super().open(stack), writes=False)
         try:
             await self.missing()
         except AuditStorePermissionError:

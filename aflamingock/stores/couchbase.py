@@ -12,10 +12,10 @@ from .._records import AuditEntry, Issue, Record
 from ..abc import AuditStore, TargetSystem
 from ..targets._couchbase import check_names
 from ..targets._couchbase_transaction import TransactionContext
+from ..targets._couchbase_url import OwnCluster
 from ..targets.couchbase import CouchbaseTargetSystem
 from ._couchbase import REFUSED, TRIES, AuditKeyspace, key_of
 from ._couchbase_log import Log
-from ._couchbase_url import connect, read_url
 
 if TYPE_CHECKING:
     from acouchbase.cluster import AsyncCluster
@@ -58,7 +58,6 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         names = (audit_repository_name, lock_repository_name, issue_repository_name)
         check_names(*names)
         self.auto_create = auto_create
-        self._url: str | None = None
         self._keyspace = AuditKeyspace(cluster, bucket_name, scope_name, names)
         self._log = Log(self._keyspace, audit_repository_name)
         self._records, self._issues = names[1:]
@@ -74,10 +73,8 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         :param options: keyword arguments, as for the class
         :raises ConfigurationError: if an argument is wrong
         """
-        read_url(url)
-        store = cls(None, bucket_name, **options)  # type: ignore[arg-type]  # connected by opening
-        store._url = url
-        return store
+        own: Any = OwnCluster(url)  # lends a cluster while it is open
+        return cls(own, bucket_name, **options)
 
     @classmethod
     def from_target_system(cls, target: CouchbaseTargetSystem, **options: Any) -> Self:
@@ -88,21 +85,16 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
         :raises ConfigurationError: if an argument is wrong
         """
         settings = {"scope_name": target.scope_name} | options
-        store = cls(target.cluster, target.bucket_name, **settings)
+        given: Any = target.keyspace.given
+        store = cls(given, target.bucket_name, **settings)
         check_names(*store._keyspace.names, target.marker_repository_name)
         return store
 
     async def _connect(self, stack: AsyncExitStack) -> None:
         stack.callback(self._forget)
-        if self._url is not None:
-            cluster = await self._keyspace.ask(lambda: connect(self._url or ""))
-            stack.push_async_callback(cluster.close)
-            self._keyspace.cluster = cluster
-
-        await self._keyspace.open()
+        await self._keyspace.open(stack)
 
     def _forget(self) -> None:
-        self._keyspace.close()
         self._log.forget()
         self._seen.clear()
 
@@ -269,9 +261,10 @@ class CouchbaseAuditStore(AuditStore[TransactionContext]):
 
     def shares(self, target: TargetSystem) -> bool:
         """Say whether *target* has the same cluster, so that a transaction can hold entries."""
-        return (
-            isinstance(target, CouchbaseTargetSystem) and target.cluster is self._keyspace.cluster
-        )
+        if not isinstance(target, CouchbaseTargetSystem):
+            return False
+
+        return target.keyspace.given is self._keyspace.given
 
     def __repr__(self) -> str:
         """Return the class and the names of the bucket and the scope."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from enum import Enum, auto
 from functools import partial
@@ -32,6 +32,7 @@ from couchbase.exceptions import (
     UnAmbiguousTimeoutException,
 )
 
+from .._resource import Resource
 from .._task import supervised
 from ..exceptions import ConfigurationError
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from acouchbase.bucket import AsyncBucket
     from acouchbase.cluster import AsyncCluster
     from acouchbase.collection import AsyncCollection
+
+    from ._couchbase_url import OwnCluster
 
 T = TypeVar("T")
 
@@ -133,11 +136,11 @@ class Keyspace:
     """
     A scope of a bucket, as aflamingock itself uses it.
 
-    :param cluster: the user's; never closed
+    :param given: the user's cluster, which is never closed, or what connects one of our own
     :raises ConfigurationError: if a name is no name
     """
 
-    def __init__(self, cluster: AsyncCluster, bucket_name: str, scope_name: str) -> None:
+    def __init__(self, given: AsyncCluster | OwnCluster, bucket_name: str, scope_name: str) -> None:
         if not _BUCKET.fullmatch(bucket_name):
             raise ConfigurationError(
                 f"{bucket_name!r} cannot name a bucket of Couchbase. Give up to 100 letters, "
@@ -147,17 +150,21 @@ class Keyspace:
         if scope_name != _DEFAULT:
             check_names(scope_name)
 
-        self.cluster = cluster
+        self.given = given
         self.bucket_name = bucket_name
         self.scope_name = scope_name
         self._bucket: AsyncBucket | None = None
 
-    async def open(self) -> None:
+    async def open(self, stack: AsyncExitStack) -> None:
         """
-        Open the bucket.
+        Open the bucket until *stack* is closed.
 
         :raises ConfigurationError: if the cluster belongs to another event loop
         """
+        if isinstance(self.given, Resource):
+            await stack.enter_async_context(self.given)
+
+        stack.callback(self._forget)
         if self.cluster.loop is not get_running_loop():
             raise ConfigurationError(
                 f"The cluster of {self} was connected in another event loop. Connect it in the "
@@ -173,17 +180,28 @@ class Keyspace:
         await settled(connect)
         self._bucket = bucket
 
-    def close(self) -> None:
-        """Forget the bucket; the cluster keeps it open."""
-        self._bucket = None
+    def _forget(self) -> None:
+        self._bucket = None  # the cluster keeps it open
+
+    @property
+    def cluster(self) -> AsyncCluster:
+        """The cluster; one of our own only while it is open."""
+        cluster = self.given.cluster if isinstance(self.given, Resource) else self.given
+        if cluster is None:
+            raise self._unopened()
+
+        return cluster
 
     @property
     def bucket(self) -> AsyncBucket:
         """The bucket; only while it is open."""
         if self._bucket is None:
-            raise ConfigurationError(f"{self} is not open. Use it within 'async with'.")
+            raise self._unopened()
 
         return self._bucket
+
+    def _unopened(self) -> ConfigurationError:
+        return ConfigurationError(f"{self} is not open. Use it within 'async with'.")
 
     def collection(self, name: str) -> AsyncCollection:
         """Return a collection of the scope."""

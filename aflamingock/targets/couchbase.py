@@ -11,6 +11,7 @@ from contextlib import (
     suppress,
 )
 from datetime import timedelta
+from typing import Any, Self
 
 from acouchbase.bucket import AsyncBucket
 from acouchbase.cluster import AsyncCluster
@@ -29,6 +30,7 @@ from ..abc import Offer, TransactionalTargetSystem
 from ..exceptions import ConfigurationError, LockLostError, SystemBusyError, UnknownOutcomeError
 from ._couchbase import Keyspace, Trouble, check_names, limit, settled, trouble_of
 from ._couchbase_transaction import TransactionContext, transact
+from ._couchbase_url import OwnCluster
 
 __all__ = ["CouchbaseTargetSystem", "TransactionContext"]
 
@@ -79,18 +81,34 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
         if collection_name != "_default":
             check_names(collection_name)
 
-        self._keyspace = Keyspace(cluster, bucket_name, scope_name)
+        self.keyspace: Keyspace = Keyspace(cluster, bucket_name, scope_name)
         self._collection_name = collection_name
         self._transaction_timeout = transaction_timeout
         self._has_markers = False
-        self.cluster: AsyncCluster = cluster
         self.bucket_name: str = bucket_name
         self.scope_name: str = scope_name
         self.marker_repository_name: str = marker_repository_name
 
+    @classmethod
+    def from_url(cls, id: str, url: str, bucket_name: str, **options: Any) -> Self:
+        """
+        Return a target with a cluster of its own, which it closes.
+
+        :param url: ``couchbase://USER:PASSWORD@HOST``, or ``couchbases://`` for TLS; may have
+            several hosts, and options of the SDK after a ``?``
+        :param options: keyword arguments, as for the class
+        :raises ConfigurationError: if an argument is wrong
+        """
+        own: Any = OwnCluster(url)  # lends a cluster while it is open
+        return cls(id, own, bucket_name, **options)
+
     async def _connect(self, stack: AsyncExitStack) -> None:
-        stack.callback(self._keyspace.close)
-        await self._keyspace.open()
+        await self.keyspace.open(stack)
+
+    @property
+    def cluster(self) -> AsyncCluster:
+        """The cluster; one made by :meth:`from_url` only while the target is open."""
+        return self.keyspace.cluster
 
     def offers(self) -> Sequence[Offer]:
         """Return the cluster, the bucket, the scope, the collection and the context."""
@@ -104,10 +122,10 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
 
     def objects(self, session: TransactionContext) -> Mapping[str, object]:
         """Return the objects, and the context of the transaction."""
-        scope = self._keyspace.bucket.scope(self.scope_name)
+        scope = self.keyspace.bucket.scope(self.scope_name)
         return {
             "cluster": self.cluster,
-            "bucket": self._keyspace.bucket,
+            "bucket": self.keyspace.bucket,
             "scope": scope,
             "collection": scope.collection(self._collection_name),
             "session": session,
@@ -131,8 +149,8 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
             yield context
 
     def _transact(self, timeout: float) -> AbstractAsyncContextManager[TransactionContext]:
-        self._keyspace.bucket  # noqa: B018 - it must be open
-        return transact(self.cluster, timeout=timeout, name=str(self._keyspace))
+        self.keyspace.bucket  # noqa: B018 - it must be open
+        return transact(self.cluster, timeout=timeout, name=str(self.keyspace))
 
     async def insert_marker(self, session: TransactionContext, key: str, change_id: str) -> None:
         """
@@ -184,8 +202,8 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
 
     async def remove_marker(self, key: str) -> None:
         """Remove the marker; ABORTED ones expire by themselves after two days."""
-        markers = self._keyspace.collection(self.marker_repository_name)
-        if not self._has_markers and (await self._keyspace.find_missing([markers.name]))[1]:
+        markers = self.keyspace.collection(self.marker_repository_name)
+        if not self._has_markers and (await self.keyspace.find_missing([markers.name]))[1]:
             return
 
         with suppress(DocumentNotFoundException):
@@ -193,14 +211,14 @@ class CouchbaseTargetSystem(TransactionalTargetSystem[TransactionContext]):
 
     async def _markers(self) -> AsyncCollection:
         if not self._has_markers:
-            await self._keyspace.create([self.marker_repository_name])
+            await self.keyspace.create([self.marker_repository_name])
             self._has_markers = True
 
-        return self._keyspace.collection(self.marker_repository_name)
+        return self.keyspace.collection(self.marker_repository_name)
 
     def _busy(self, change_id: str) -> SystemBusyError:
         return SystemBusyError(
-            f"The marker of change {change_id!r} in {self._keyspace} could not be written: a "
+            f"The marker of change {change_id!r} in {self.keyspace} could not be written: a "
             "transaction of somebody else holds it, or the server is away. Try again."
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from couchbase.exceptions import (
@@ -17,6 +18,7 @@ from aflamingock.exceptions import (
     ConfigurationError,
     FlamingockError,
 )
+from aflamingock.stores.couchbase import CouchbaseAuditStore
 from aflamingock.stores.memory import MemoryAuditStore
 from aflamingock.targets.couchbase import CouchbaseTargetSystem
 from aflamingock.testing import TargetSystemSuite
@@ -155,6 +157,33 @@ async def test_a_marker_is_removed_where_there_never_was_one(target, cluster, sc
     scopes = await cluster.bucket(BUCKET).collections().get_all_scopes()
     [collections] = [scope.collections for scope in scopes if scope.name == scope_name]
     assert "flamingockMarkers" not in [collection.name for collection in collections]
+
+
+async def test_a_cluster_of_its_own_is_shared_with_the_store_and_closed_with_the_last(
+    couchbase_url, place
+):
+    target = CouchbaseTargetSystem.from_url("db", couchbase_url, BUCKET, **place)
+    store = CouchbaseAuditStore.from_target_system(target)
+    other = CouchbaseTargetSystem.from_url("db", couchbase_url, BUCKET, **place)
+    assert (store.shares(target), store.shares(other)) == (True, False)
+
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="not open"):
+            _ = target.cluster
+
+        async with store:
+            async with target:
+                own = target.cluster
+                async with target.transaction() as session:
+                    await insert(target, session, "a")
+
+                written: Any = target.objects(session)["collection"]
+                await written.remove("a")
+
+            assert await store.last("default", 1) == []
+
+        with pytest.raises(RuntimeError, match="closed"):
+            await own.bucket(BUCKET).on_connect()
 
 
 async def test_it_must_be_open(make):

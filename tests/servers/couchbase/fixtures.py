@@ -25,8 +25,8 @@ from couchbase.auth import PasswordAuthenticator
 from couchbase.exceptions import ScopeNotFoundException
 from couchbase.options import ClusterOptions, TransactionConfig
 
-from aflamingock.stores._couchbase_url import read_url
 from aflamingock.targets import _couchbase as plumbing
+from aflamingock.targets._couchbase_url import read_url
 from tests.servers import data_folder, free_port, guarded, once, wait_until
 
 OWN = "AFLAMINGOCK_TEST_COUCHBASE_URL"
