@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from anyio.to_thread import run_sync
 from sqlalchemy import URL, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
 from ._refusal import Naming
@@ -146,5 +151,18 @@ def _committing(url: URL, **settings: Any) -> AsyncEngine:
         cursor.execute(statement)
         cursor.close()
 
+    def look_first(_dialect: object, _record: object, place: Any, settings: Any) -> None:
+        await_only(run_sync(partial(_try_to_connect, *place, **settings)))
+
+    # Where aiosqlite cannot connect, or what it connected to is of no use, its thread is left
+    # behind, and may then find the event loop closed.
+    if family(own.dialect) == "sqlite":
+        event.listen(own.sync_engine, "do_connect", look_first)
+
     event.listen(own.sync_engine, "connect", prepare)
     return own
+
+
+def _try_to_connect(path: str, **settings: Any) -> None:
+    with closing(sqlite3.connect(path, **settings)) as connection:
+        connection.execute(PREPARATION["sqlite"])
