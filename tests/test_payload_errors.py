@@ -159,6 +159,8 @@ class TestErrors:
 SECRETS = [
     ("postgresql+asyncpg://app:s3cr3t@db:5432/x", "postgresql+asyncpg://app:***@db:5432/x"),
     ("mongodb://app:s3/cr@3t@h1,h2/x", "mongodb://app:***@h1,h2/x"),
+    ("postgresql://app:12-s3cr3t@db/x", "postgresql://app:***@db/x"),
+    (f"postgresql://app:{150 * 's'}@db/x", "postgresql://app:***@db/x"),
     ("redis://:s3cr3t@h", "redis://:***@h"),
     ("postgresql://app:s3 cr3t x@db/x not there", "postgresql://app:***@db/x not there"),
     ("https://s3cr3t@github.com/x", "https://***@github.com/x"),
