@@ -22,7 +22,7 @@ from ..exceptions import (
     SystemBusyError,
     UnknownOutcomeError,
 )
-from ..targets._sql import place_of
+from ..targets._sql import connect, place_of
 from ..targets._sql_dialect import (
     DENIED,
     MISSING_DATABASE,
@@ -189,7 +189,7 @@ class SQLDatabase:
     async def _connected(self, within: float | None = None) -> AsyncIterator[AsyncConnection]:
         try:
             with anyio.fail_after(_CONNECTING_TIME):
-                connection = await self.engine.connect()
+                connection = await connect(self.engine)
         except (SQLAlchemyError, OSError) as exc:
             if is_busy(exc):
                 raise

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+import anyio
 from anyio.to_thread import run_sync
 from sqlalchemy import URL, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
 from ._refusal import Naming
 from ._sql_dialect import DRIVERS, PREPARATION, family
+
+CLOSING_TIME = 10.0
 
 _KNOWN = ", ".join(f"{name}+{driver}" for name in DRIVERS for driver in DRIVERS[name])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}", re.ASCII)
@@ -116,6 +119,32 @@ def place_of(engine: AsyncEngine) -> str:
     host = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
     name = url.get_backend_name()
     return str(url.database) if name == "sqlite" else f"{name}://{host}/{url.database or ''}"
+
+
+async def connect(engine: AsyncEngine) -> AsyncConnection:
+    """
+    Return a connection of an engine.
+
+    :raises DBAPIError: also for what asyncpg raises, which SQLAlchemy 2.0 passes on as it is
+    """
+    try:
+        return await engine.connect()
+    except Exception as exc:
+        if type(exc).__module__.partition(".")[0] != "asyncpg":
+            raise
+
+        raise DBAPIError(None, None, exc) from exc
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection of an engine; errors are those of :func:`connect`."""
+    connection = await connect(engine)
+    try:
+        yield connection
+    finally:
+        with anyio.move_on_after(CLOSING_TIME, shield=True):
+            await connection.close()
 
 
 def own_engine(engine: AsyncEngine) -> AsyncEngine:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .._states import MarkerOutcome
-from ._sql import own_engine
+from ._sql import connected, own_engine
 from ._sql_dialect import (
     TAKEN_KEY,
     ExactText,
@@ -67,7 +67,7 @@ class SQLMarkers:
         """Insert a marker as ABORTED if there is none, and return what it says then."""
         await self._create()
         query = select(self._table.c.outcome).where(self._table.c.key == key)
-        async with self._engine.connect() as connection:
+        async with connected(self._engine) as connection:
             while True:
                 try:
                     await self._insert(connection, key, change_id, MarkerOutcome.ABORTED)
@@ -90,7 +90,7 @@ class SQLMarkers:
             column.createdAt < ServerMilliseconds() - _DAY,
         )
         try:
-            async with self._engine.connect() as connection:
+            async with connected(self._engine) as connection:
                 found = await connection.execute(old.limit(_MOST_AT_ONCE))
                 keys = [key, *found.scalars()]
                 await connection.execute(delete(self._table).where(column.key.in_(keys)))
@@ -103,7 +103,7 @@ class SQLMarkers:
             return
 
         try:
-            async with self._engine.connect() as connection:
+            async with connected(self._engine) as connection:
                 await connection.run_sync(self._table.create, checkfirst=True)
         except DBAPIError as exc:
             if not is_existing(exc):

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..exceptions import FlamingockError
+from ._sql import CLOSING_TIME
 from ._sql_dialect import (
     NO_SAVEPOINT,
     RELEASE,
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 BEGINNING_TIME = 30.0
 """How long a connection from the pool may take to begin, in seconds."""
 
-CLOSING_TIME = 10.0
 """How long an end that must not be cut off may take, in seconds."""
 
 _HINT = (

@@ -17,12 +17,19 @@ from .._states import MarkerOutcome
 from ..abc import Offer, TransactionalTargetSystem
 from ..exceptions import ConfigurationError, FlamingockError, SystemBusyError, UnknownOutcomeError
 from ._refusal import claimed_error
-from ._sql import check_engine, check_names, check_schema, engine_of, place_of
+from ._sql import (
+    CLOSING_TIME,
+    check_engine,
+    check_names,
+    check_schema,
+    connect,
+    engine_of,
+    place_of,
+)
 from ._sql_dialect import TAKEN_KEY, code_of, is_busy, is_lost, is_within_transaction, reason_of
 from ._sql_marker import SQLMarkers
 from ._sql_transaction import (
     BEGINNING_TIME,
-    CLOSING_TIME,
     TransactionGuard,
     add_hint,
     begin,
@@ -184,7 +191,7 @@ class SQLTargetSystem(TransactionalTargetSystem[AsyncConnection]):
 
     async def _prepared(self, prepare: Prepare) -> AsyncConnection:
         for _ in range(_MOST_DEAD):
-            connection = await self.engine.connect()
+            connection = await connect(self.engine)
             try:
                 with anyio.fail_after(BEGINNING_TIME):
                     await prepare(connection)

@@ -275,7 +275,7 @@ class Timeout(Cut):
             await self.work()
 
     def make(self) -> None:
-        self.scope.deadline = anyio.current_time()
+        self.scope.deadline = asyncio.get_running_loop().time()
 
     def check(self) -> None:
         with pytest.raises(TimeoutError):
