@@ -11,6 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.to_thread import run_sync
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
@@ -59,11 +60,16 @@ class MongoDBSystem(System):
         try:
             yield client
         finally:
-            # PyMongo tells a server without any limit of time; who closes it again leaves that out
+            # it tells a server without any limit of time; who closes it again leaves that out
             for _ in range(2):
                 with anyio.move_on_after(_FAREWELL):
-                    if (closing := client.close()) is not None:
-                        await closing
+                    await self._close(client)
+
+    async def _close(self, client: Any) -> None:
+        if self._kind is AsyncMongoClient:
+            await client.close()
+        else:  # Motor's blocks: what is silent would stop everybody in the loop
+            await run_sync(client.close, abandon_on_cancel=True)
 
     def _place(self, proxy: Proxy | None) -> str:
         place = self._url.netloc
