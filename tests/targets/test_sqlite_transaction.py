@@ -165,6 +165,10 @@ async def test_a_file_that_is_damaged_meanwhile_is_an_error_of_the_driver(target
         await target.claim_marker("k", "c")
 
 
+async def executed(session, statement: str) -> None:
+    await session.execute(statement)
+
+
 async def test_a_statement_on_its_way_is_over_when_the_block_is(target):
     """A cancelled statement would otherwise go on in its thread, and keep the file locked."""
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
@@ -173,7 +177,7 @@ async def test_a_statement_on_its_way_is_over_when_the_block_is(target):
             async with use() as used, anyio.create_task_group() as group:
                 session = used["db"] if isinstance(used, dict) else used
                 await session.execute("INSERT INTO t VALUES (1)")
-                group.start_soon(session.execute, endless)
+                group.start_soon(executed, session, endless)
                 await anyio.sleep(0.05)
                 scope.cancel()
 
