@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -15,10 +17,12 @@ EXTRAS = ".[cli,starlette]"
 ALL = ".[cli,couchbase,dynamodb,mongodb,motor,sql,starlette]"
 
 
-def _install(session: nox.Session, *groups: str, editable: bool = False) -> None:
+def _install(
+    session: nox.Session, *groups: str, editable: bool = False, versions: Collection[str] = ()
+) -> None:
     packages = {p for group in groups for p in nox.project.dependency_groups(PROJECT, group)}
     everything = EXTRAS if groups == ("quickstart",) else ALL
-    session.install(*(["-e"] if editable else []), everything, *sorted(packages))
+    session.install(*(["-e"] if editable else []), everything, *sorted(packages), *versions)
 
 
 def _install_servers(session: nox.Session) -> None:
@@ -58,6 +62,18 @@ def tests(session: nox.Session) -> None:
     session.run(
         "pytest", "-n", "3", "--dist", "worksteal", "--cov", "--cov-report=term", *session.posargs
     )
+
+
+@nox.session
+def tests_oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions of what pyproject.toml asks for."""
+    project = PROJECT["project"]
+    asked = chain(project["dependencies"], *project["optional-dependencies"].values())
+    # A newer click warns of how Typer of that age calls it.
+    versions = [*(one.replace(">=", "==") for one in asked), "click<8.2"]
+    _install(session, "test", editable=True, versions=versions)
+    _install_servers(session)
+    session.run("pytest", "-n", "3", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
