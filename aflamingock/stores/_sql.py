@@ -22,7 +22,7 @@ from ..exceptions import (
     SystemBusyError,
     UnknownOutcomeError,
 )
-from ..targets._sql import connect, place_of
+from ..targets._sql import connect, look_first, place_of
 from ..targets._sql_dialect import (
     DENIED,
     MISSING_DATABASE,
@@ -64,6 +64,7 @@ class SQLDatabase:
         self._make_engine = make_engine
         self._permissions = permissions
         self._engine: AsyncEngine | None = None
+        self._is_connected = False
 
     async def __aenter__(self) -> Self:
         """Make the engine; nothing is connected."""
@@ -73,6 +74,7 @@ class SQLDatabase:
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         engine, self._engine = self._engine, None
+        self._is_connected = False
         if engine is not None:
             await engine.dispose()
 
@@ -189,7 +191,11 @@ class SQLDatabase:
     async def _connected(self, within: float | None = None) -> AsyncIterator[AsyncConnection]:
         try:
             with anyio.fail_after(_CONNECTING_TIME):
+                if not self._is_connected:
+                    await look_first(self.engine)
+
                 connection = await connect(self.engine)
+                self._is_connected = True
         except (SQLAlchemyError, OSError) as exc:
             if is_busy(exc):
                 raise

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
-from functools import partial
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +15,6 @@ from sqlalchemy import URL, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
 from ._refusal import Naming
@@ -121,6 +119,22 @@ def place_of(engine: AsyncEngine) -> str:
     return str(url.database) if name == "sqlite" else f"{name}://{host}/{url.database or ''}"
 
 
+async def look_first(engine: AsyncEngine) -> None:
+    """
+    Look whether a SQLite file can be opened; nothing is done with other databases.
+
+    Where aiosqlite cannot connect, it leaves its thread behind, which may then find the event loop
+    closed.
+
+    :raises DBAPIError: if the file cannot be opened
+    """
+    if family(engine.dialect) == "sqlite":
+        try:
+            await run_sync(lambda: sqlite3.connect(str(engine.url.database)).close())
+        except sqlite3.Error as exc:
+            raise DBAPIError(None, None, exc) from exc
+
+
 async def connect(engine: AsyncEngine) -> AsyncConnection:
     """
     Return a connection of an engine.
@@ -180,18 +194,5 @@ def _committing(url: URL, **settings: Any) -> AsyncEngine:
         cursor.execute(statement)
         cursor.close()
 
-    def look_first(_dialect: object, _record: object, place: Any, settings: Any) -> None:
-        await_only(run_sync(partial(_try_to_connect, *place, **settings)))
-
-    # Where aiosqlite cannot connect, or what it connected to is of no use, its thread is left
-    # behind, and may then find the event loop closed.
-    if family(own.dialect) == "sqlite":
-        event.listen(own.sync_engine, "do_connect", look_first)
-
     event.listen(own.sync_engine, "connect", prepare)
     return own
-
-
-def _try_to_connect(path: str, **settings: Any) -> None:
-    with closing(sqlite3.connect(path, **settings)) as connection:
-        connection.execute(PREPARATION["sqlite"])

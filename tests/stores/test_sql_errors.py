@@ -100,14 +100,30 @@ async def test_a_missing_folder_is_told(tmp_path):
     )
 
 
-async def test_a_file_that_is_no_database_is_told(tmp_path):
-    await anyio.Path(tmp_path / "audit.db").write_text("Dear diary, " * 100)
-    async with SQLAuditStore.from_url(f"sqlite:///{tmp_path}/audit.db") as store:
-        for call in (store.create(), store.last("shop", 1)):
+async def refused_by(store: SQLAuditStore) -> None:
+    async with store:
+        for call in (store.last("shop", 1), store.create()):
             with pytest.raises(AuditStoreConnectionError, match="that it is a database"):
                 await call
 
-    assert [one.name for one in threading.enumerate() if "_connection_worker" in one.name] == []
+
+async def test_a_file_that_is_no_database_is_told(tmp_path):
+    await anyio.Path(tmp_path / "audit.db").write_text("Dear diary, " * 100)
+    await refused_by(SQLAuditStore.from_url(f"sqlite:///{tmp_path}/audit.db"))
+
+
+async def test_a_file_that_cannot_be_opened_leaves_no_thread_behind(tmp_path, monkeypatch):
+    begun: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        begun.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    await refused_by(SQLAuditStore.from_url(f"sqlite:///{tmp_path}/missing/audit.db"))
+    # aiosqlite's, which it would not wait for
+    assert [name for name in begun if "_connection_worker" in name] == []
 
 
 @pytest.mark.parametrize("may_connect", [True, False])
