@@ -109,7 +109,7 @@ class TestFaults:
         assert "execute(jobs: Unseen): its annotation cannot be evaluated (name 'Unseen'" in fault
 
     def test_a_named_type_means_what_it_stands_for(self) -> None:
-        extensions = pytest.importorskip("typing_extensions")
+        extensions = pytest.importorskip("typing_extensions", reason="it is not installed")
 
         async def aliased(self, jobs): ...
 

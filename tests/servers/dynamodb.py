@@ -20,6 +20,7 @@ import aioboto3  # type: ignore[import-untyped]  # aioboto3 has no types
 import boto3  # type: ignore[import-untyped]  # boto3 has no types
 import pytest
 
+from tests.servers import give_up
 from tests.servers.dynamodb_proxy import DynamoDBProxy
 
 _URL = "AFLAMINGOCK_TEST_DYNAMODB_URL"
@@ -154,11 +155,7 @@ def _server(config: pytest.Config, name: str) -> tuple[DynamoDBServer, bool]:
         return servers[name], False
 
     if find_spec("moto") is None or find_spec("werkzeug") is None:
-        reason = "no emulator of DynamoDB was found: install moto[dynamodb,server]"
-        if os.environ.get("AFLAMINGOCK_REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-
-        pytest.skip(reason)
+        give_up("no emulator of DynamoDB was found: install moto[dynamodb,server]")
 
     server = servers[name] = DynamoDBServer()
     config.add_cleanup(server.stop)

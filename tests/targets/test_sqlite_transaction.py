@@ -147,7 +147,7 @@ async def test_a_commit_that_does_not_end_is_of_unknown_outcome(target, monkeypa
 
 async def test_a_commit_that_the_disk_fails_is_of_unknown_outcome(target):
     """SQLite reports a write beyond the limit of a file's size as an error of the disk."""
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="files have no limit here")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
     try:
