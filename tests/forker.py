@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -93,7 +94,7 @@ def fork(order: dict[str, Any]) -> int:
         for stream in (1, 2):
             os.dup2(output, stream)
 
-        listen_to_ctrl_c()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         code = WORK[order["work"]](Path(order["folder"]))
         sys.stdout.flush()
     except SystemExit as exc:
@@ -104,12 +105,9 @@ def fork(order: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def listen_to_ctrl_c() -> None:
-    """Let SIGINT come through, which until here would have ended the start of an interpreter."""
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    except KeyboardInterrupt:
-        os._exit(INTERRUPTED)
+def leave(number: int, frame: FrameType | None) -> None:
+    """End as a process does whose interpreter is still starting."""
+    os._exit(INTERRUPTED)
 
 
 def end(child: int, signals: list[tuple[str, float]]) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def end(child: int, signals: list[tuple[str, float]]) -> dict[str, Any]:
 def main() -> None:
     """Carry out the orders until there are no more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # who started us may ignore it
+    signal.signal(signal.SIGINT, leave)  # who started us may ignore it
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(end(fork(order), order["signals"])), flush=True)

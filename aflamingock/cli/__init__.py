@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 __all__ = ["main", "run_process"]
 
@@ -45,14 +46,17 @@ def run_process() -> int:
     :return: the exit code
     """
     # Before a command is begun, and after it is done, there is nothing to end in order.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _leave)
+    except KeyboardInterrupt:  # `signal.signal` first answers what came before
+        _leave(signal.SIGINT, None)
 
     return main()
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
     try:
         os.write(_STDERR, b"\nInterrupted.\n")
     finally:  # also if nobody reads any more

@@ -60,8 +60,11 @@ def ending_at_once() -> Iterator[None]:
 def _receiving(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     # An ignored signal stays ignored: who runs this in the background has asked for it.
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heard}
+    before = {}
     try:
+        for number in heard:
+            before[number] = signal.signal(number, handler)
+
         yield
     finally:
         for number, earlier in before.items():

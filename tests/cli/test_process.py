@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +31,22 @@ class Slow:
 
     async def rollback(self) -> None:
         await anyio.Path("taken-back").touch()
+"""
+INTERRUPTED_BEFORE_IT_LISTENS = """
+import signal
+import sys
+
+from aflamingock.cli import run_process
+
+
+def interrupt(frame, event, argument):
+    if event == "call" and frame.f_code is signal.signal.__code__:
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+
+sys.setprofile(interrupt)
+sys.exit(run_process())
 """
 BLOCKED = """
 import time
@@ -156,6 +173,18 @@ def test_a_terminal_gets_a_table(project: Project) -> None:
     assert "create-users" in shown
     assert "\t" not in shown
     assert "1/1" in shown
+
+
+def test_ctrl_c_before_it_is_listened_to_ends_it_in_a_word(project: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_BEFORE_IT_LISTENS],
+        env=project.environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 130
+    assert done.stderr == "\nInterrupted.\n"
 
 
 def test_ctrl_c_while_the_program_is_loaded_ends_it_in_a_word(project: Project) -> None:
