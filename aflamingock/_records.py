@@ -125,7 +125,8 @@ class AuditEntry(_Sealed):
         :param epoch: of the lease that it is written under; ``None`` to keep what it says
         """
         epoch = self.epoch if epoch is None else epoch
-        document = self.to_document() | {"sequence": sequence, "epoch": epoch}
+        document = self.to_document()
+        document.update(sequence=sequence, epoch=epoch)
         document["digest"] = digest = _digest(document, previous)
         sealed = replace(self, sequence=sequence, epoch=epoch, digest=digest)
         object.__setattr__(sealed, "_document", document)
@@ -141,7 +142,8 @@ class AuditEntry(_Sealed):
 
 
 def _digest(document: Mapping[str, object], previous: str) -> str:
-    digested = {name: value for name, value in document.items() if name != "digest"}
+    digested = dict(document)
+    del digested["digest"]
     return hashlib.sha256(f"{previous}\n{_canonical(digested)}".encode()).hexdigest()
 
 

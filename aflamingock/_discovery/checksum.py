@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import FunctionType
 
+from .module import text_of
 from .syntax import DEFINITIONS, Part, Piece, bound_by, read_piece
 
 _Parts = tuple[Part, ...]
@@ -26,6 +25,7 @@ _Reached = tuple[str, str]
 _VERSION = "1"
 _METHODS = ("execute", "rollback", "verify")
 _WHOLE_CLASS: _Reached = ("class", "")
+_BLOCKS = ("cases", "finalbody", "orelse", "handlers", "body")
 _SELF = frozenset({"self", "cls"})
 
 
@@ -61,9 +61,9 @@ class ModuleSource:
     @classmethod
     def of(cls, declared: type) -> ModuleSource | None:
         """Read the module of a class; ``None`` if there is nothing that can be read."""
-        file = getattr(sys.modules.get(declared.__module__), "__file__", None)
         try:
-            return cls(Path(file).read_bytes()) if file else None
+            text = text_of(declared.__module__)
+            return None if text is None else cls(text)
         except (OSError, SyntaxError, ValueError, RecursionError):
             return None
 
@@ -165,13 +165,13 @@ class ModuleSource:
     def _definitions(self, outer: ast.AST) -> Mapping[str, Sequence[ast.AST]]:
         if id(outer) not in self._classes:
             found: defaultdict[str, list[ast.AST]] = defaultdict(list)
-            waiting = list(ast.iter_child_nodes(outer))[::-1]
+            waiting = _blocks(outer)
             while waiting:
                 node = waiting.pop()
                 if isinstance(node, DEFINITIONS):
                     found[node.name].append(node)
-                elif not isinstance(node, ast.expr):
-                    waiting.extend(list(ast.iter_child_nodes(node))[::-1])
+                else:
+                    waiting.extend(_blocks(node))
 
             self._classes[id(outer)] = found
 
@@ -183,6 +183,11 @@ def _parse(text: bytes) -> ast.Module:
         return ast.parse(text)
     except SystemError:  # Python 3.11, when another thread parses as well: once more, then
         return ast.parse(text)
+
+
+def _blocks(node: ast.AST) -> list[ast.AST]:
+    """Return the statements in a statement, and the branches that have some, the last one first."""
+    return [inner for name in _BLOCKS for inner in reversed(getattr(node, name, ()))]
 
 
 def _next(

@@ -39,6 +39,19 @@ def import_file(file: SourceFile) -> ModuleType:
     return module
 
 
+def text_of(name: str) -> bytes | None:
+    """
+    Return the text of an imported module: what was run if we ran it, else what its file holds.
+
+    :return: ``None`` if it has no file
+    :raises OSError: if the file cannot be read
+    """
+    module = sys.modules.get(name)
+    text: bytes | None = getattr(module, _TEXT, None)
+    file = getattr(module, "__file__", None)
+    return Path(file).read_bytes() if file and text is None else text
+
+
 def import_fault(exc: BaseException, file: SourceFile) -> ChangeLoadError:
     """Return the fault of a file that raised *exc* when it was imported."""
     shown = shown_path(file.path)

@@ -92,7 +92,7 @@ class _Walk:
             elif isinstance(part, _Names):
                 self._scopes.append(part)
             else:
-                waiting.extend(reversed(list(self._open(part))))
+                waiting.extend(self._open(part)[::-1])
 
         outermost = self._scopes[0]
         return Piece(
@@ -150,7 +150,7 @@ def _fields(node: ast.AST, names: Sequence[str]) -> list[Part]:
     parts: list[Part] = []
     for name in names:
         value = getattr(node, name, None)
-        if value is None or name in _NO_CODE:
+        if value is None or value == [] or name in _NO_CODE:
             continue
 
         if isinstance(value, ast.AST):
@@ -159,7 +159,7 @@ def _fields(node: ast.AST, names: Sequence[str]) -> list[Part]:
             parts.append(f" {name}={value!a}")
         elif isinstance(node, ast.JoinedStr):
             parts += _merged(value)
-        elif value:
+        else:
             parts += (f" {name}=[", *_items(name, value), "]")
 
     return parts

@@ -180,11 +180,12 @@ class SQLiteDatabase:
             await close(connection)
 
     async def _connected(self) -> aiosqlite.Connection | None:
-        async with self._gate:
-            if self._connection is None:
-                self._connection = await self._connect()
+        if self._connection is None:
+            async with self._gate:
+                if self._connection is None:  # another may have been quicker
+                    self._connection = await self._connect()
 
-            return self._connection
+        return self._connection
 
     async def _connect(self) -> aiosqlite.Connection | None:
         try:

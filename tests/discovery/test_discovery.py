@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aflamingock._discovery.checksum import checksum_of
 from aflamingock._discovery.location import find_files, shown_path
 from tests import change_files
 from tests.change_files import (
@@ -126,6 +127,13 @@ def test_a_folder_may_be_loaded_twice(tmp_path: Path):
     write(tmp_path, {"_0001__first.py": text_of("b")})
     assert ids(load(tmp_path)) == ["b"]
     assert first.id == "a"
+
+
+def test_the_checksum_is_of_the_text_that_was_run(tmp_path: Path):
+    write(tmp_path, {"_0001__first.py": text_of("a")})
+    (found,) = load(tmp_path).changes()
+    write(tmp_path, {"_0001__first.py": text_of("a").replace("execute", "verify")})
+    assert checksum_of(found.cls) == found.checksum
 
 
 def test_hidden_files_tests_and_programs_are_left_alone(tmp_path: Path):
