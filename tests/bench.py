@@ -26,6 +26,8 @@ KNOWN = 500
 APPLIED = 1_000
 SIZES = (1_000, 10_000, 100_000)
 PAUSE = 0.05
+ANSWER = 0.001
+"""Seconds that a server near by takes to answer."""
 
 CHANGE = '''
 import asyncio
@@ -35,10 +37,10 @@ from aflamingock import change
 
 @change(id="change-{number:04}", author="bench")
 class Change:
-    """Do next to nothing."""
+    """Wait for an answer."""
 
     async def execute(self) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep({pause})
 '''
 
 IMPORT = """
@@ -62,11 +64,11 @@ def show(what: str, figure: float, goal: float | None = None, unit: str = "") ->
     print(f"{what:<66}{f'{figure:.2f}{unit}':>12}{wanted:>12}{mark}", flush=True)
 
 
-def write_changes(folder: Path, number: int) -> Path:
-    """Write the files of so many changes."""
-    folder.mkdir()
+def write_changes(folder: Path, number: int, *, pause: float = 0) -> Path:
+    """Write the files of so many changes, each of which waits for *pause* seconds."""
+    folder.mkdir(parents=True)
     for position in range(1, number + 1):
-        text = CHANGE.format(number=position)
+        text = CHANGE.format(number=position, pause=pause)
         (folder / f"_{position:04}__change_{position}.py").write_text(text, "utf-8")
 
     return folder
@@ -163,10 +165,26 @@ async def measure_applying(folder: Path) -> float:
 
     :return: the seconds of a durable insert
     """
+    applied, inserts, changes = await applying(folder / "waiting", ANSWER)
+    what = f"apply {APPLIED:,} / {APPLIED + 1:,} durable inserts and the changes' own work"
+    show(what, applied / (inserts + changes), 1.5)
+    show("  each change, which waits for one answer", applied / APPLIED * 1000, unit=" ms")
+    show("  of that its durable insert", inserts / APPLIED * 1000, unit=" ms")
+    show("  of that its own work: import and execute", changes / APPLIED * 1000, unit=" ms")
+    applied, inserts, changes = await applying(folder / "empty", 0)
+    show("  the same, if a change does nothing at all", applied / (inserts + changes))
+    added = applied - inserts - changes
+    show("  what is added to the work of such a change", added / APPLIED * 1000, unit=" ms")
+    return inserts / APPLIED
+
+
+async def applying(folder: Path, pause: float) -> list[float]:
+    """Return the seconds of applying, of the inserts alone and of the changes alone."""
     folders = count(1)
 
     def new_project(number: int) -> tuple[Path, Path]:
-        return write_changes(folder / f"files-{number}", APPLIED), folder / f"files-{number}.db"
+        files = write_changes(folder / f"files-{number}", APPLIED, pause=pause)
+        return files, folder / f"files-{number}.db"
 
     async def apply() -> float:
         files, log = new_project(next(folders))
@@ -189,13 +207,7 @@ async def measure_applying(folder: Path) -> float:
         files, _ = new_project(next(folders))
         return await timed(lambda: bare_changes(files))
 
-    applied, inserts, changes = await interleaved(3, apply, insert, execute)
-    what = f"apply {APPLIED:,} / {APPLIED + 1:,} durable inserts and the changes' own work"
-    show(what, applied / (inserts + changes), 1.5)
-    show("  each change", applied / APPLIED * 1000, unit=" ms")
-    show("  of that its durable insert", inserts / APPLIED * 1000, unit=" ms")
-    show("  of that its own work: import and execute", changes / APPLIED * 1000, unit=" ms")
-    return inserts / APPLIED
+    return await interleaved(3, apply, insert, execute)
 
 
 async def rows_of(log: Path) -> list[Any]:
