@@ -80,8 +80,8 @@ class Place:
         return self._made(self.session.resource)
 
     def _made(self, make: Callable[..., Any]) -> AbstractAsyncContextManager[Any]:
-        # it takes 0.1 s, and has no types
-        from botocore.config import Config  # type: ignore[import-untyped]  # as above
+        # here, because it takes 0.1 s
+        from botocore.config import Config  # type: ignore[import-untyped]  # botocore has no types
 
         made: AbstractAsyncContextManager[Any] = make(
             "dynamodb",
@@ -151,7 +151,7 @@ def _check_endpoint(url: str) -> None:
 
 
 def _preload(loader: Any, region_name: str) -> None:
-    from botocore.session import Session  # type: ignore[import-untyped]  # as above
+    from botocore.session import Session  # type: ignore[import-untyped]  # botocore has no types
 
     # A session of its own, because one must not be used by two threads; the loader keeps what it
     # has read. What goes wrong here goes wrong again where somebody can be told.

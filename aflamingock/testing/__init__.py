@@ -20,6 +20,6 @@ for _module in ("_log", "_record", "_schema", "stores", "targets"):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from .stores import AuditStoreSuite  # noqa: E402 - after the line above, or it has no effect
-from .targets import TargetSystemSuite  # noqa: E402 - as above
+from .targets import TargetSystemSuite  # noqa: E402 - after that line, too
 
 __all__ = ["AuditStoreSuite", "TargetSystemSuite"]

@@ -217,6 +217,7 @@ class Slow:
 
 
 def test_a_signal_takes_the_running_change_back(project: Project, blockbuster: BlockBuster) -> None:
+    # what a signal says is written at once, for a change may block the loop
     blockbuster.functions["os.write"].can_block_in("cli/_interruption.py", "_tell")
     before = signal.getsignal(signal.SIGTERM)
     (project.changes / "_0001__slow.py").write_text(SIGNALLED, "utf-8")
